@@ -1,0 +1,1 @@
+"""Durable data-lake orchestration on Ray: Delta tables kept exactly in step with object storage."""

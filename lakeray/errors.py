@@ -1,0 +1,177 @@
+"""Every error that lakeray raises on purpose, as one tree.
+
+LakerayError
+├── SpecError                the workflow file or the arguments are wrong; nothing was started (exit code 2)
+├── NotBuiltError            a step kind or option of the contract that this version does not run (exit code 2)
+├── ConfigError              a setting or environment variable is wrong (exit code 2)
+├── ObjectError              something about an object or its store
+│   ├── ObjectNotFound
+│   ├── ObjectExists         create-if-absent found the object there
+│   ├── ObjectChanged        a precondition failed: this is not the version that was asked for
+│   ├── AccessDenied         missing, wrong or insufficient credentials
+│   └── StoreUnavailable     endpoint, region, network or throttling; retrying can help
+├── ReadError                an object cannot be read as its format (corrupt, truncated, wrong extension)
+├── TransformError           an expression or a hook of the user failed
+├── ExpectationFailed        an expectation with ``on_violation: fail`` was violated; nothing was committed
+├── TableError               something about a Delta table
+│   ├── UnsupportedTable     it needs writer features that lakeray does not have
+│   ├── CommitConflict       another writer was faster; reopen and look again
+│   └── ExactlyOnceError     the table's transaction ids contradict the ledger; nothing was imported
+├── ImportFailed             an import stopped for a reason that its message names
+├── AuditError               rows do not balance: a defect in lakeray, nothing was committed
+└── Cancelled                a person asked the run to stop
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LakerayError(Exception):
+    """What happened, to what, and what to do about it.
+
+    ``message`` is one sentence that names the thing; ``hint`` says what to do; ``uri`` is the object or table it is about. The
+    class attribute ``code`` is stable over releases, ``retryable`` says whether trying again can help, ``exit_code`` is the
+    command line's. Instances survive pickling with all of these.
+    """
+
+    code: ClassVar[str] = "lakeray"
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, uri: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.uri = uri
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.__dict__))
+
+
+def _rebuild(cls: type[LakerayError], attributes: dict[str, object]) -> LakerayError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, attributes["message"])
+    error.__dict__.update(attributes)
+    return error
+
+
+class SpecError(LakerayError):
+    """The workflow file or the arguments are wrong; nothing was started."""
+
+    code = "spec"
+    exit_code = 2
+
+
+class NotBuiltError(SpecError):
+    """The contract knows it, this version cannot run it; nothing was started."""
+
+    code = "not_built"
+
+
+class ConfigError(LakerayError):
+    """A setting or an environment variable is wrong; nothing was started."""
+
+    code = "config"
+    exit_code = 2
+
+
+class ObjectError(LakerayError):
+    """Something about an object or its store."""
+
+    code = "object"
+
+
+class ObjectNotFound(ObjectError):
+    """The object, bucket, container or folder is not there."""
+
+    code = "object_not_found"
+
+
+class ObjectExists(ObjectError):
+    """Create-if-absent found the object there already."""
+
+    code = "object_exists"
+
+
+class ObjectChanged(ObjectError):
+    """The object is no longer the version that was asked for."""
+
+    code = "object_changed"
+
+
+class AccessDenied(ObjectError):
+    """Credentials are missing, wrong, or may not do this."""
+
+    code = "access_denied"
+
+
+class StoreUnavailable(ObjectError):
+    """The endpoint cannot be reached, or asks to slow down."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class ReadError(LakerayError):
+    """An object cannot be read as its format: corrupt, truncated, or something else under that name."""
+
+    code = "read"
+
+
+class TransformError(LakerayError):
+    """An expression or a hook of the user failed."""
+
+    code = "transform"
+
+
+class ExpectationFailed(LakerayError):
+    """An expectation with ``on_violation: fail`` was violated; nothing was committed."""
+
+    code = "expectation_failed"
+
+
+class TableError(LakerayError):
+    """Something about a Delta table."""
+
+    code = "table"
+
+
+class UnsupportedTable(TableError):
+    """The table asks its writers for features that lakeray does not have."""
+
+    code = "unsupported_table"
+
+
+class CommitConflict(TableError):
+    """Another writer changed the table first: reopen it and look again."""
+
+    code = "commit_conflict"
+    retryable = True
+
+
+class ExactlyOnceError(TableError):
+    """The table's transaction ids contradict the ledger: nothing was imported."""
+
+    code = "exactly_once"
+
+
+class ImportFailed(LakerayError):
+    """An import stopped for the reason that its message names."""
+
+    code = "import_failed"
+
+
+class AuditError(LakerayError):
+    """Rows do not balance, which is a defect in lakeray: nothing was committed."""
+
+    code = "audit"
+
+
+class Cancelled(LakerayError):
+    """A person asked the run to stop."""
+
+    code = "cancelled"

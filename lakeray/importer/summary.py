@@ -1,0 +1,111 @@
+"""What an import did, as values that reports, logs and callers share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Summary(BaseModel):
+    """Frozen, serialisable with ``model_dump(mode="json")``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rows(Summary):
+    """The balance of one object, batch or import: ``read + generated == written + quarantined + dropped + filtered + deduplicated``.
+
+    ``read`` counts every record, malformed ones too (they are in ``quarantined``); ``rescued`` counts written rows that carry rescued data and
+    is no term of the equation.
+    """
+
+    read: int = 0
+    generated: int = 0
+    written: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+    filtered: int = 0
+    deduplicated: int = 0
+    rescued: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        gone = self.quarantined + self.dropped + self.filtered + self.deduplicated
+        return self.read + self.generated == self.written + gone
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+
+class ExpectationSummary(Summary):
+    """How often one expectation was looked at and violated."""
+
+    on_violation: str
+    checked: int = 0
+    violated: int = 0
+
+
+class ObjectProblem(Summary):
+    """Why an object was not loaded whole: ``outcome`` is the ledger's word, ``line`` and ``column`` are 1-based."""
+
+    uri: str
+    outcome: str
+    error: str
+    line: int | None = None
+    column: int | None = None
+
+
+class BatchSummary(Summary):
+    """One committed batch. ``won`` is False when another importer committed it first."""
+
+    number: int
+    objects: int
+    rows: Rows
+    bytes_read: int
+    bytes_written: int
+    files: int
+    table_version: int
+    duration_s: float
+    won: bool = True
+    replays: int | None = None
+
+
+class ImportSummary(Summary):
+    """All that one import step did in one run.
+
+    ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems`` holds the first 100.
+    ``changed`` and ``deleted`` count listed objects that differ from, or are missing against, what the ledger knows.
+    """
+
+    step: str
+    source: str
+    source_uri: str
+    table: str
+    table_uri: str
+    quarantine_uri: str | None = None
+    mode: str
+    batches: list[BatchSummary] = Field(default_factory=list)
+    objects: dict[str, int] = Field(default_factory=dict)
+    rows: Rows = Rows()
+    bytes_read: int = 0
+    bytes_written: int = 0
+    files: int = 0
+    listed: int = 0
+    known: int = 0
+    changed: int = 0
+    deleted: int = 0
+    new_columns: list[str] = Field(default_factory=list)
+    expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
+    problems: list[ObjectProblem] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    started_at: datetime
+    duration_s: float = 0.0
+    phases_s: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def pass_rate(self) -> float:
+        """Written rows over rows that were read and not filtered; 1.0 when there are none."""
+        base = self.rows.read + self.rows.generated - self.rows.filtered
+        return self.rows.written / base if base else 1.0
