@@ -1,0 +1,218 @@
+"""A folder tree is listed here in the order in which an object store lists keys."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Final
+
+import pyarrow as pa
+
+from lakeray.errors import ObjectError, ObjectNotFound
+from lakeray.objects.port import LISTING
+
+TEMPORARY: Final = ".lakeray-tmp-"
+"""Names that begin so are being written: no listing shows them."""
+
+PAGE_ROWS: Final = 10_000
+_Translate = Callable[[str], AbstractContextManager[None]]
+_Identity = tuple[int, int]
+
+
+def list_pages(head: str, path: str, start_after: str | None, translate: _Translate) -> Iterator[pa.RecordBatch]:
+    """Pages of all files whose path begins with ``path``; ``head`` (empty or ``file://``) is put before every path.
+
+    Raises ObjectNotFound at the first page when the folder that holds ``path`` is absent.
+    """
+    folder, begin = path[: path.rindex("/") + 1], path[path.rindex("/") + 1 :]
+    after = "" if start_after is None else start_after
+    if after and head:
+        after = after[len(head) :] if after.startswith(head) else ("" if after < head else "\U0010ffff")
+    with translate(head + folder):
+        above = _identities_above(folder)
+    rows = _Page(head)
+    for name, found in _walk(folder, begin, after, above, lambda uri: translate(head + uri)):
+        if rows.add(name, found):
+            yield rows.flush()
+    if rows.uris:
+        yield rows.flush()
+
+
+class _Page:
+    """Columns of one page while it grows."""
+
+    def __init__(self, head: str) -> None:
+        self._head = head
+        self.uris: list[str] = []
+        self._stats: list[os.stat_result] = []
+
+    def add(self, path: str, found: os.stat_result) -> bool:
+        self.uris.append(path)
+        self._stats.append(found)
+        return len(self.uris) >= PAGE_ROWS
+
+    def flush(self) -> pa.RecordBatch:
+        uris = [self._head + uri for uri in self.uris] if self._head else self.uris
+        stats = self._stats
+        try:
+            names = pa.array(uris, pa.string())
+        except UnicodeEncodeError as error:
+            bad = next(uri for uri in uris if not _is_utf8(uri))
+            folder = os.path.dirname(bad).encode("utf-8", "replace").decode()
+            raise ObjectError(
+                f"the name of {os.fsencode(bad)!r} is not UTF-8",
+                hint=f"rename that file (convmv renames whole trees); it lies in {folder}",
+                uri=folder,
+            ) from error
+        modified = pa.array([found.st_mtime_ns // 1000 for found in stats], pa.int64())
+        batch = pa.record_batch(
+            [
+                names,
+                pa.array([found.st_size for found in stats], pa.int64()),
+                pa.array([f"{found.st_mtime_ns:x}-{found.st_ino:x}" for found in stats], pa.string()),
+                pa.nulls(len(stats), pa.string()),
+                modified.view(LISTING.field("modified_at").type),
+            ],
+            schema=LISTING,
+        )
+        self.uris, self._stats = [], []
+        return batch
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _identities_above(folder: str) -> frozenset[_Identity]:
+    """Device with inode of ``folder`` and of every folder that it really lies in."""
+    real = os.path.realpath(folder, strict=True)
+    found = set()
+    while True:
+        status = os.stat(real)
+        found.add((status.st_dev, status.st_ino))
+        if real == "/":
+            return frozenset(found)
+        real = os.path.dirname(real)
+
+
+def _entries(folder: str, begin: str) -> list[tuple[str, os.DirEntry[str], bool]]:
+    """Sorting name, entry and whether it is a folder, in key order. Code point order is UTF-8 byte order."""
+    found = []
+    with os.scandir(folder) as scan:
+        for entry in scan:
+            name = entry.name
+            if name.startswith(TEMPORARY) or not name.startswith(begin):
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link in a circle
+                continue
+            found.append((name + "/" if is_folder else name, entry, is_folder))
+    found.sort(key=_first)
+    return found
+
+
+def _first(item: tuple[str, os.DirEntry[str], bool]) -> str:
+    return item[0]
+
+
+def _walk(
+    folder: str, begin: str, after: str, above: frozenset[_Identity], translate: _Translate
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Path with status of every regular file, depth first; an explicit stack, so that no depth is too deep."""
+    regular = stat.S_IFREG
+    with translate(folder):
+        stack = [(folder, iter(_entries(folder, begin)), above)]
+    while stack:
+        base, entries, above = stack[-1]
+        for name, entry, is_folder in entries:
+            path = base + name
+            if path <= after and not (is_folder and after.startswith(path)):
+                continue
+            if not is_folder:
+                try:
+                    found = entry.stat()
+                except OSError:  # deleted meanwhile, or a link that leads nowhere
+                    continue
+                if found.st_mode & 0o170000 == regular:
+                    yield path, found
+                continue
+            below = _enter(path, entry, above, translate)
+            if below is not None:
+                stack.append(below)
+                break
+        else:
+            stack.pop()
+
+
+_Level = tuple[str, Iterator[tuple[str, "os.DirEntry[str]", bool]], frozenset[_Identity]]
+
+
+def _enter(path: str, entry: os.DirEntry[str], above: frozenset[_Identity], translate: _Translate) -> _Level | None:
+    """The folder's entries; None for one that vanished or that a link leads back to."""
+    try:
+        with translate(path):
+            if entry.is_symlink():
+                real = _identities_above(path)
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) in above:
+                    return None
+                above |= real
+            else:
+                status = entry.stat(follow_symlinks=False)
+                above |= {(status.st_dev, status.st_ino)}
+            return path, iter(_entries(path, "")), above
+    except ObjectNotFound:
+        return None
+
+
+def split_folder(head: str, path: str, parts: int, translate: _Translate) -> list[tuple[str, str | None]]:
+    """Ranges over the files below ``path``; opens folders breadth first until there are enough to divide."""
+    folder, begin = path[: path.rindex("/") + 1], path[path.rindex("/") + 1 :]
+    with translate(head + folder):
+        units = [(folder + name, is_folder) for name, _, is_folder in _entries(folder, begin)]
+    seen = len(units)
+    while len(units) < parts * _UNITS_A_PART and seen < _SPLIT_LOOKS and any(is_folder for _, is_folder in units):
+        opened: list[tuple[str, bool]] = []
+        for name, is_folder in units:
+            if not is_folder or seen >= _SPLIT_LOOKS:
+                opened.append((name, is_folder))
+                continue
+            below = _names(name)
+            seen += 1 + len(below)
+            opened += below
+        units = opened
+    weights = [_FOLDER_WEIGHT if is_folder else 1 for _, is_folder in units]
+    return cut([head + name for name, _ in units], weights, parts)
+
+
+_UNITS_A_PART: Final = 16
+_SPLIT_LOOKS: Final = 200_000
+_FOLDER_WEIGHT: Final = 200
+"""Files that an unopened folder is taken to hold: only balance rests on it."""
+
+
+def _names(folder: str) -> list[tuple[str, bool]]:
+    try:
+        return [(folder + name, is_folder and not entry.is_symlink()) for name, entry, is_folder in _entries(folder, "")]
+    except OSError:  # gone, or closed to us: the listing itself will say so
+        return []
+
+
+def cut(starts: list[str], weights: list[int], parts: int) -> list[tuple[str, str | None]]:
+    """At most ``parts`` ranges of about equal weight; a boundary is the last name before a start, so the first range is open below.
+
+    ``starts`` ascend. A range ends with (includes) the uri that the next one starts after.
+    """
+    total, filled, edges = sum(weights), 0, list[str]()
+    for name, weight in zip(starts, weights, strict=True):
+        if filled and len(edges) + 1 < parts and filled >= total * (len(edges) + 1) / parts:
+            edges.append(name)
+        filled += weight
+    return list(zip(["", *edges], [*edges, None], strict=True))
