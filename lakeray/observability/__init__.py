@@ -1,1 +1,1 @@
-
+"""Logs, metrics, progress: how anyone learns what lakeray does."""
