@@ -9,7 +9,7 @@ from difflib import get_close_matches
 class WrongValue(ValueError):
     """One value that cannot be used.
 
-    ``found`` describes it (None: let the reader of the file say what stands there), ``expected`` completes "found ...; ",
+    ``found`` describes it (None: let the reader of the file say what stands there), ``expected`` completes "found ...;",
     ``nearest`` is the right spelling that is closest to what was found, if one is close.
     """
 

@@ -1,0 +1,76 @@
+"""The workflow file as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import Field, PrivateAttr
+
+from lakeray.spec.references import reference_complaints
+from lakeray.spec.schedule import Schedule
+from lakeray.spec.sources import Source
+from lakeray.spec.steps import Step
+from lakeray.spec.strict import Complaint, Loc, Spec
+from lakeray.spec.tables import Table
+from lakeray.spec.targets import Target
+from lakeray.spec.texts import Name
+
+__all__ = ["Positions", "Schedule", "Source", "Step", "Table", "Target", "Workflow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Positions:
+    """Where in which file each key stands: 1-based line and column by path.
+
+    Equal to any other, as it is no part of what was said.
+    """
+
+    file: str | None = field(default=None, compare=False)
+    at: dict[Loc, tuple[int, int]] = field(default_factory=dict, compare=False)
+
+
+class Workflow(Spec):
+    """What a workflow file says."""
+
+    workflow: Name
+    """The workflow's name. Runs, lineage and the report carry it."""
+    tenant: Name = "default"
+    """Whom it belongs to. Default: `default`."""
+    schedule: Schedule | None = None
+    """When runs begin by themselves. Default: never. `lakeray run` ignores it."""
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    """Datasets of objects, by name."""
+    tables: dict[Name, Table] = Field(default_factory=dict)
+    """Delta tables that lakeray writes, by name."""
+    steps: dict[Name, Step] = Field(min_length=1)
+    """What a run does, by name."""
+    targets: dict[Name, Target] = Field(default_factory=dict)
+    """Places outside the lake that data is delivered to, by name."""
+
+    _positions: Positions = PrivateAttr(default_factory=Positions)
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """Names that nothing has, steps in a circle, places that are used twice."""
+        yield from reference_complaints(data)
+
+    def where(self, *path: str | int) -> str | None:
+        """``file:line:column`` of what stands at ``path``, or of the nearest thing around it.
+
+        ``path`` is given key by key: ``"steps", "ingest", "import"``. None for a workflow that was not loaded from a file.
+        """
+        place = next((p for n in range(len(path), 0, -1) if (p := self._positions.at.get(path[:n]))), None)
+        if place is None:
+            return self._positions.file
+        return f"{self._positions.file}:{place[0]}:{place[1]}"
+
+    def ordered(self) -> list[str]:
+        """Names of the steps, each behind all that it comes after, otherwise in the file's order."""
+        done: dict[str, None] = {}
+        waiting = dict(self.steps)
+        while waiting:
+            name = next(n for n, step in waiting.items() if all(before in done for before in step.after))
+            done[name] = None
+            del waiting[name]
+        return list(done)

@@ -1,0 +1,149 @@
+"""Sources of a workflow file: which objects, in which format, how strictly read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+import pyarrow as pa
+from pydantic import AfterValidator, Field
+
+from lakeray.spec.strict import Complaint, Spec, repeated
+from lakeray.spec.texts import SourceUri, Text, TypeText
+from lakeray.spec.types import parse_type
+from lakeray.spec.units import Duration, Size
+from lakeray.spec.wrong import WrongValue, nearest, quoted
+
+Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary"]
+Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
+Evolution = Literal["add_columns", "rescue", "fail", "ignore"]
+ChangedObjects = Literal["ignore", "append", "fail", "replace"]
+
+
+def _one_character(value: str) -> str:
+    if len(value) == 1 and len(value.encode("utf-8", "replace")) == 1 and value not in "\r\n\x00":
+        return value
+    raise WrongValue('expected one ASCII character, as in "," or "\\t"', found=quoted(value))
+
+
+def _encoding(value: str) -> str:
+    import codecs
+
+    try:
+        info = codecs.lookup(value)
+    except (LookupError, ValueError):
+        near = nearest(value, ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252", "iso8859-15"))
+        raise WrongValue(
+            "expected an encoding that Python knows, such as utf-8, utf-16, latin-1 or cp1252",
+            found=quoted(value),
+            nearest=near,
+        ) from None
+    if not info._is_text_encoding:  # noqa: SLF001 - the only mark of codecs that are none of text, such as base64
+        raise WrongValue("expected an encoding of text, such as utf-8 or latin-1", found=quoted(value))
+    return value
+
+
+Character = Annotated[str, AfterValidator(_one_character), Field(json_schema_extra={"minLength": 1, "maxLength": 1})]
+
+
+class CsvOptions(Spec):
+    """How the text of a csv or tsv object is cut into fields."""
+
+    delimiter: Character | None = None
+    """One character between fields. Default: a comma for csv, a tab for tsv."""
+    quote: Character | None = '"'
+    """One character around fields that hold delimiters or line ends. Default: the double quote; null: fields are never
+    quoted."""
+    escape: Character | None = None
+    """One character that takes the meaning from the next one. Default: none, a quote inside a quoted field is
+    doubled."""
+    header: bool = True
+    """Whether the first record names the columns. Default: true. Without a header, name them in `columns`."""
+    null_values: list[str] = Field(default_factory=lambda: [""])
+    """Unquoted texts that stand for null. Default: only the empty text."""
+    columns: list[Text] | None = Field(default=None, min_length=1)
+    """Names of the columns, in order. Default: taken from the header, or column_1, column_2 ... without one."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """Characters with two meanings; a column named twice."""
+        characters = {key: data.get(key) for key in ("delimiter", "quote", "escape")}
+        for second, first in (("quote", "delimiter"), ("escape", "delimiter")):
+            if isinstance(characters[second], str) and characters[second] == characters[first]:
+                yield (second,), WrongValue(f"expected another character than {first}'s")
+        yield from repeated(data.get("columns"), "columns")
+
+
+class JsonOptions(Spec):
+    """How the text of a json object is cut into records."""
+
+    shape: Literal["auto", "lines", "array"] = "auto"
+    """`lines`: one JSON object a line. `array`: one array of objects. Default `auto`: decided by each object's first
+    character."""
+
+
+class Source(Spec):
+    """A declared dataset of objects."""
+
+    uri: SourceUri
+    """Where the objects are: s3://bucket/path/, abfss://container@account.dfs.core.windows.net/path/,
+    az://container/path/ or a local path. `*` and `**` match names; `{name}` makes a column of one part of the path. The
+    text in front of the first of them is the prefix that is listed, so keep it long."""
+    format: Format
+    """What the objects hold. Compression is no format: it is seen by the name (.gz, .zst, .bz2, .xz) or set in
+    `compression`."""
+    schema_hints: dict[Text, TypeText] = Field(default_factory=dict)
+    """Types of columns by name, such as `{order_id: int64, price: "decimal(18, 2)"}`. Default: none, types are inferred
+    from a sample. Hint what must not depend on a sample: keys, money, timestamps."""
+    evolution: Evolution = "add_columns"
+    """What happens to columns that the table does not have. `add_columns` (default): they are added. `rescue`: their
+    values go into `_rescued_data`. `fail`: the import stops. `ignore`: they are left out."""
+    changed_objects: ChangedObjects = "ignore"
+    """What happens when an imported object was overwritten. `ignore` (default): nothing, and the report says so.
+    `append`: the new version is imported as well. `fail`: the import stops. `replace`: the old version's rows are
+    replaced by the new one's."""
+    min_age: Duration = 0.0
+    """Seconds since its last change that an object must have rested to be imported. Default: 0. Set it where writers
+    are not atomic, as on a local or network file system."""
+    max_tries: int = Field(default=3, ge=1, le=1000)
+    """How often an object that cannot be read is tried, over runs, until it counts as poison. Default: 3."""
+    max_record_bytes: Size = 16 * 2**20
+    """A record above this many bytes is refused like a malformed one. Default: 16MiB. It bounds the memory that one
+    record can take."""
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
+    """Encoding of csv, tsv, json and text objects. Default: utf-8, or what a byte order mark says."""
+    compression: Compression = "auto"
+    """How objects are compressed. Default `auto`: seen by the name and the first bytes."""
+    partitions: Literal["hive", "none"] = "hive"
+    """`hive` (default): `name=value` folders in the path become columns. `none`: they do not."""
+    csv: CsvOptions = CsvOptions()
+    """Options of the formats csv and tsv."""
+    json_: JsonOptions = Field(default=JsonOptions(), alias="json")
+    """Options of the format json."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """Options of another format; a limit that refuses every record."""
+        given = data.get("format")
+        for key, formats in (("csv", ("csv", "tsv")), ("json", ("json",)), ("encoding", _TEXTUAL)):
+            default = cls.model_fields[cls.attributes()[key]].default
+            unsaid = (None, {}, default, default.model_dump() if isinstance(default, Spec) else None)
+            if data.get(key) not in unsaid and given in _FORMATS and given not in formats:
+                listed = " or ".join(formats)
+                yield (key,), WrongValue(f"this belongs to format {listed}", found=f"{quoted(key)} at format {given}")
+        if data.get("max_record_bytes") == 0:
+            yield ("max_record_bytes",), WrongValue("expected a size above 0", found="0")
+
+    @property
+    def hints(self) -> dict[str, pa.DataType]:
+        """The Arrow type by column that `schema_hints` asks for."""
+        return {column: parse_type(text) for column, text in self.schema_hints.items()}
+
+    @property
+    def delimiter(self) -> str:
+        """The character between fields of a csv or tsv object."""
+        return self.csv.delimiter or ("\t" if self.format == "tsv" else ",")
+
+
+_FORMATS = ("json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary")
+_TEXTUAL = ("json", "csv", "tsv", "text")

@@ -1,0 +1,250 @@
+"""Steps of a workflow file: what a run does, in which order, how it takes failure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from lakeray.spec.checks import Check
+from lakeray.spec.gates import Condition, PythonCall
+from lakeray.spec.policies import Retry, Timeouts
+from lakeray.spec.strict import Choice, Complaint, Spec, repeated
+from lakeray.spec.texts import Hook, Name, SecretRef, Sql, Text
+from lakeray.spec.units import Duration, Size
+from lakeray.spec.wrong import WrongValue, quoted
+
+Mode = Literal["append", "overwrite", "merge", "scd2"]
+
+
+class Batch(Spec):
+    """How much one batch, the unit of exactly-once, may hold."""
+
+    max_objects: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Objects of one batch. Default: 10000."""
+    max_bytes: Size = 8 * 2**30
+    """Bytes of one batch as they lie in the store. Default: 8GiB. One object above it makes a batch of its own."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """A batch that can hold nothing."""
+        if data.get("max_bytes") == 0 and not isinstance(data.get("max_bytes"), bool):
+            yield ("max_bytes",), WrongValue("expected a size above 0", found="0")
+
+
+class Import(Spec):
+    """New objects of a source become rows of a table, each exactly once."""
+
+    from_: Name = Field(alias="from")
+    """The source."""
+    into: Name
+    """The table."""
+    mode: Mode = "append"
+    """`append` (default): rows are added. `overwrite`: one commit over everything the source holds. `merge`: rows with
+    the same key are replaced. `scd2`: replaced rows are kept as history."""
+    key: list[Text] = Field(default_factory=list)
+    """Columns that identify a row, for the modes merge and scd2. Default: none."""
+    on_restore: Literal["reimport", "keep", "ask"] = "ask"
+    """What happens after the table was restored to a version before some batches. `reimport`: they are imported again.
+    `keep`: they stay away. `ask` (default): the import stops and says how to choose."""
+    batch: Batch = Batch()
+    """How much one batch may hold."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """A key that the mode does not use."""
+        yield from repeated(data.get("key"), "key")
+        if data.get("key") and data.get("mode", "append") in {"append", "overwrite"}:
+            yield (
+                ("key",),
+                WrongValue("only the modes merge and scd2 use a key", found=f"mode {data.get('mode', 'append')}"),
+            )
+
+
+class Expect(Spec):
+    """A condition that every row must meet."""
+
+    sql: Sql
+    """The condition of one row. A row for which it is null counts as a violation."""
+    on_violation: Literal["warn", "drop", "quarantine", "fail"]
+    """`warn`: the row is written and counted. `drop`: it is left out and counted. `quarantine`: it goes into the
+    quarantine table with its reason. `fail`: the import stops, nothing is committed."""
+
+
+class Mask(Choice):
+    """How a column's values are hidden, in the table and in its quarantine alike."""
+
+    noun: ClassVar[str] = "a mask"
+
+    redact: bool | Annotated[str, AfterValidator(str)] | None = None
+    """`true`: values become null. A text: values become that text. Null stays null."""
+    hmac_sha256: SecretRef | None = None
+    """Reference to the key under which values become HMAC-SHA-256 digests in hexadecimal: equal values stay equal. Null
+    stays null."""
+    encrypt: Any = None
+    """Field encryption. Not built yet."""
+    tokenize: Any = None
+    """Tokens in place of values. Not built yet."""
+    partial: Any = None
+    """All but some characters hidden. Not built yet."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """None or several, or a mask that masks nothing."""
+        yield from super().complaints(data)
+        if data.get("redact") is False:
+            yield ("redact",), WrongValue("expected true, or the text that values become", found="false")
+
+
+class Deliver(Spec):
+    """Rows of a table go out to targets."""
+
+    from_: Name = Field(alias="from")
+    """The table."""
+    to: list[Name] = Field(min_length=1)
+    """The targets."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """A target named twice."""
+        yield from repeated(data.get("to"), "to")
+
+
+class Maintain(Spec):
+    """Upkeep of a table."""
+
+    table: Name
+    """The table."""
+    optimize: bool = True
+    """Whether small files are brought together. Default: true."""
+    z_order: list[Text] = Field(default_factory=list)
+    """Columns that rows are sorted by while at it. Default: none."""
+    vacuum: Duration | None = None
+    """Seconds since a file was removed from the table after which it is deleted. Default: nothing is deleted."""
+    checkpoint: bool = False
+    """Whether a checkpoint of the log is written. Default: false; writers write one every hundred commits."""
+
+
+class SubWorkflow(Spec):
+    """Another workflow file, run as one step."""
+
+    shorthand: ClassVar[str | None] = "file"
+
+    file: Text
+    """Its path, relative to this file."""
+
+
+class Map(Spec):
+    """The same work over many values, side by side."""
+
+    over: list[str | int | float] | Text
+    """The values, or an expression over `steps.<name>` that gives them."""
+    python: PythonCall | None = None
+    """A function of the user that takes one value."""
+    workflow: SubWorkflow | None = None
+    """A workflow file that takes one value."""
+    concurrency: int = Field(default=4, ge=1, le=10_000)
+    """How many go on at once. Default: 4."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """None or both kinds of work."""
+        if (data.get("python") is None) == (data.get("workflow") is None):
+            found = "neither" if data.get("python") is None else "both"
+            yield (), WrongValue("a map has exactly one of: python, workflow", found=found)
+
+
+class Wait(Choice):
+    """Time goes by, or something happens."""
+
+    choices: ClassVar[tuple[str, ...]] = ("for", "until", "event")
+    noun: ClassVar[str] = "a wait"
+    shorthand: ClassVar[str | None] = "for"
+
+    for_: Duration | None = Field(default=None, alias="for")
+    """Seconds to wait."""
+    until: Text | None = None
+    """An instant in ISO 8601, such as `2024-01-01T06:00:00Z`."""
+    event: Name | None = None
+    """The name of an event that somebody sends to the run."""
+    timeout: Duration | None = None
+    """Seconds after which an event that did not come is a failure. Default: no limit."""
+
+
+ONLY_IMPORT = ("select", "where", "expect", "mask", "apply")
+"""Options of a step that only an import has a use for."""
+KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
+"""What a step can be."""
+
+
+def _compensation(value: str) -> str:
+    if value == "withdraw":
+        return value
+    module, _, function = value.partition(":")
+    if module and function:
+        return value
+    raise WrongValue("allowed: withdraw, module:function", found=quoted(value))
+
+
+class Step(Choice):
+    """One node of the run's graph."""
+
+    choices: ClassVar[tuple[str, ...]] = KINDS
+    noun: ClassVar[str] = "a step"
+
+    after: list[Name] = Field(default_factory=list)
+    """Steps that must have succeeded before. Default: none; steps without an order may run in any."""
+    import_: Import | None = Field(default=None, alias="import")
+    """New objects of a source become rows of a table, each exactly once."""
+    validate_: list[Check] | None = Field(default=None, alias="validate", min_length=1)
+    """Checks whose results make an alignment report."""
+    gate: Condition | None = None
+    """A condition that the run may not pass without."""
+    deliver: Deliver | None = None
+    """Rows of a table go out to targets."""
+    maintain: Maintain | None = None
+    """Upkeep of a table."""
+    python: PythonCall | None = None
+    """A function of the user."""
+    workflow: SubWorkflow | None = None
+    """Another workflow file."""
+    map: Map | None = None
+    """The same work over many values."""
+    wait: Wait | None = None
+    """Time goes by, or something happens."""
+    select: dict[Text, Sql] = Field(default_factory=dict)
+    """Columns that are added or replaced, each by an SQL expression over one row. Default: none. Import only."""
+    where: Sql | None = None
+    """An SQL condition; rows that do not meet it are left out and counted as filtered. Default: all rows stay. Import
+    only."""
+    apply: Hook | None = None
+    """`module:function` that turns one Arrow table into another. Default: none. Import only."""
+    expect: dict[Name, Expect] = Field(default_factory=dict)
+    """Named conditions that rows must meet. Default: none. Import only."""
+    mask: dict[Text, Mask] = Field(default_factory=dict)
+    """How columns are hidden, by column. Default: none. Import only."""
+    retry: Retry = Retry()
+    """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
+    timeouts: Timeouts | None = None
+    """How long the step may take. Default: no limits."""
+    compensate: Annotated[str, AfterValidator(_compensation)] | None = None
+    """What undoes the step when a later one fails for good: `withdraw` takes this run's rows out again; or
+    `module:function`. Default: nothing."""
+    on_failure: Literal["fail", "skip_dependents", "continue"] = "fail"
+    """What the run does when the step failed for good. `fail` (default): it ends. `skip_dependents`: the steps after it
+    are skipped, others go on. `continue`: all go on."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """None or several kinds; an import's options at another kind; a predecessor named twice."""
+        yield from super().complaints(data)
+        yield from repeated(data.get("after"), "after")
+        kinds = [kind for kind in KINDS if data.get(kind) is not None]
+        if len(kinds) == 1 and kinds != ["import"]:
+            for option in ONLY_IMPORT:
+                if data.get(option):
+                    yield (
+                        (option,),
+                        WrongValue("only an import has this", found=f"{quoted(option)} at a step of kind {kinds[0]}"),
+                    )
