@@ -1,1 +1,1 @@
-
+"""Delta tables: staged files, exactly-once commits and upkeep."""

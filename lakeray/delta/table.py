@@ -1,0 +1,265 @@
+"""A Delta table is opened, created and widened here, with what it demands of its writers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from lakeray.delta.failures import is_foreign, translated
+from lakeray.delta.features import Demands, check_writable, demands
+from lakeray.delta.partitions import check_partition_types
+from lakeray.delta.types import delta_schema
+from lakeray.errors import CommitConflict, ObjectNotFound, TableError
+from lakeray.failpoints import failpoint
+from lakeray.objects import delta_uri, join, open_store, storage_options
+from lakeray.objects.uris import scheme
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_TRIES = 20
+
+
+class TableHandle:
+    """A Delta table as it was when it was opened; it does not move on by itself.
+
+    ``schema`` is in Arrow's types, ``partition_by`` the partition columns in order, ``properties`` the table's configuration, ``not_null`` the
+    dotted paths of columns that take no null, ``checks`` (name, SQL) pairs that every row must satisfy, ``generated`` the
+    SQL of generated columns.
+    """
+
+    def __init__(self, uri: str, delta: DeltaTable) -> None:
+        self.uri = uri
+        self.delta = delta
+        self.version: int = delta.version()
+        metadata = delta.metadata()
+        self.id = str(metadata.id)
+        self.partition_by: list[str] = list(metadata.partition_columns)
+        self.properties: dict[str, str] = {name: value or "" for name, value in metadata.configuration.items()}
+        fields = orjson.loads(delta.schema().to_json())["fields"]
+        self._demands: Demands = demands(fields, self.properties)
+        self._delta_schema = delta.schema()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, without Delta's own field metadata."""
+        arrow = pa.schema(self._delta_schema.to_arrow())
+        return pa.schema([pa.field(column.name, column.type, column.nullable) for column in arrow])
+
+    @property
+    def not_null(self) -> list[str]:
+        """Dotted paths of columns that take no null."""
+        return self._demands.not_null
+
+    @property
+    def checks(self) -> list[tuple[str, str]]:
+        """CHECK constraints and column invariants: (name, SQL), true or null for every row."""
+        return self._demands.checks
+
+    @property
+    def generated(self) -> dict[str, str]:
+        """SQL by column: the column's value is what the SQL gives."""
+        return self._demands.generated
+
+    def check_writable(self, mode: str = "append") -> None:
+        """Raise UnsupportedTable, naming the features, unless lakeray may write here in that mode (append or overwrite)."""
+        protocol = self.delta.protocol()
+        check_writable(
+            self.uri,
+            mode,
+            reader=int(protocol.min_reader_version),
+            writer=int(protocol.min_writer_version),
+            features=[str(name) for name in (protocol.writer_features or []) + (protocol.reader_features or [])],
+            properties=self.properties,
+            found=self._demands,
+        )
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """The last transaction number of ``app_id`` in this version of the table; None when there is none."""
+        found = self.delta.transaction_version(app_id)
+        return None if found is None else int(found)
+
+
+def open_table(uri: str) -> TableHandle | None:
+    """The table as it is now; None when there is none at ``uri``.
+
+    Raises an ObjectError when the store refuses or cannot be reached, TableError when there is something that cannot be read.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        return TableHandle(uri, DeltaTable(delta_uri(uri), storage_options=storage_options(uri)))
+    except TableNotFoundError as error:
+        _check_absent(uri, error)
+        return None
+    except Exception as error:
+        if is_foreign(error):
+            raise translated(error, uri, "opening the table") from error
+        raise
+
+
+def require_table(uri: str) -> TableHandle:
+    """The table as it is now. Raises TableError when there is none."""
+    handle = open_table(uri)
+    if handle is None:
+        raise TableError(f"there is no table at {uri}", uri=uri, hint="import into it first, or correct the uri")
+    return handle
+
+
+def _check_absent(uri: str, error: Exception) -> None:
+    """Raise unless the log folder is really empty: "not found" must not hide a damaged log or a refusal."""
+    try:
+        pages = open_store(uri).list(join(uri, "_delta_log/"))
+        names = [name for page in pages for name in page.column("uri").to_pylist() if name.endswith((".json", ".parquet"))]
+    except ObjectNotFound:
+        if scheme(uri) == "file":
+            return
+        raise
+    if names:
+        raise TableError(
+            f"the log of the table at {uri} is damaged: {str(error).splitlines()[0]}",
+            uri=uri,
+            hint="restore the missing files of _delta_log from a backup or a bucket version",
+        )
+
+
+def create_table(
+    uri: str,
+    schema: pa.Schema,
+    partition_by: Sequence[str] = (),
+    properties: Mapping[str, str] | None = None,
+) -> TableHandle:
+    """Create the table unless it is there; of racing creators one wins, the others get the winner's table.
+
+    ``schema`` is converted as by ``types.delta_schema``. Raises TableError when a table is there whose partition columns differ or whose columns of
+    the same name have other types (columns may be missing there: ``add_columns``), UnsupportedTable for types without a counterpart.
+    """
+    from deltalake import DeltaTable
+
+    wanted = delta_schema(schema)
+    check_partition_types(wanted, list(partition_by))
+    existing = open_table(uri)
+    if existing is not None:
+        return _compatible(existing, wanted, partition_by)
+    try:
+        DeltaTable.create(
+            delta_uri(uri),
+            schema=wanted,
+            mode="error",
+            partition_by=list(partition_by),
+            configuration=dict(properties or {}),
+            storage_options=storage_options(uri),
+            raise_if_key_not_exists=False,  # lakeray's own properties are no Delta keys
+        )
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+        existing = open_table(uri)  # another was faster, or the reply was lost
+        if existing is None:
+            raise translated(error, uri, "creating the table") from error
+        return _compatible(existing, wanted, partition_by)
+    return require_table(uri)
+
+
+def _compatible(handle: TableHandle, wanted: pa.Schema, partition_by: Sequence[str]) -> TableHandle:
+    if handle.partition_by != list(partition_by):
+        raise TableError(
+            f"the table at {handle.uri} is partitioned by {handle.partition_by}, not by {list(partition_by)}",
+            uri=handle.uri,
+            hint="say `partition_by` as the table has it, or import into another table",
+        )
+    absent_columns(handle, list(wanted))
+    return handle
+
+
+def absent_columns(handle: TableHandle, fields: Sequence[pa.Field]) -> list[pa.Field]:
+    """Those of ``fields`` that the table does not have. Raises TableError when one is there with another type or another case."""
+    have = {column.name: column for column in handle.schema}
+    lower = {name.lower(): name for name in have}
+    absent: list[pa.Field] = []
+    for field in fields:
+        known = have.get(field.name)
+        if known is not None:
+            if not _same_type(known.type, field.type):
+                raise TableError(
+                    f"the column {field.name!r} of {handle.uri} is {known.type}, not {field.type}",
+                    uri=handle.uri,
+                    hint=f"hint its type as {known.type}, or rename it in `select`",
+                )
+            continue
+        other = lower.get(field.name.lower())
+        if other is not None:
+            raise TableError(
+                f"{field.name!r} and the column {other!r} of {handle.uri} differ only in upper and lower case",
+                uri=handle.uri,
+                hint=f"rename it to {other!r} in `select`",
+            )
+        lower[field.name.lower()] = field.name
+        absent.append(field)
+    return absent
+
+
+def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
+    """Equal but for nullability and the names of list elements and map entries."""
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        return [c.name for c in one] == [c.name for c in other] and all(
+            _same_type(a.type, b.type) for a, b in zip(one, other, strict=True)
+        )
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return _same_type(one.value_type, other.value_type)
+    if pa.types.is_map(one) and pa.types.is_map(other):
+        return _same_type(one.key_type, other.key_type) and _same_type(one.item_type, other.item_type)
+    return bool(one == other)
+
+
+def add_columns(uri: str, fields: Sequence[pa.Field], *, failpoints: bool = False) -> TableHandle:
+    """See to it that the table has these columns, new ones nullable and last; returns the table as it then is.
+
+    Idempotent, also beside another adder. Raises TableError on a clash of type or case, CommitConflict when others never leave a gap.
+    """
+    from deltalake import Schema
+
+    wanted = [column.with_nullable(True) for column in delta_schema(pa.schema(list(fields)))]
+    error: Exception | None = None
+    for _ in range(_TRIES):
+        handle = require_table(uri)
+        absent = absent_columns(handle, wanted)
+        if not absent:
+            return handle
+        try:
+            if failpoints:
+                failpoint("before_schema_commit")
+            handle.delta.alter.add_columns(Schema.from_arrow(pa.schema(absent)).fields)
+            if failpoints:
+                failpoint("after_schema_commit")
+        except Exception as failure:
+            if not is_foreign(failure):
+                raise
+            error = failure
+    raise translated(error, uri, "adding columns") if error else CommitConflict(f"{uri} never held still", uri=uri)
+
+
+def set_properties(uri: str, properties: Mapping[str, str]) -> TableHandle:
+    """See to it that the table has these properties; returns the table as it then is. Idempotent, also beside other writers."""
+    error: Exception | None = None
+    for _ in range(_TRIES):
+        handle = require_table(uri)
+        missing = {name: value for name, value in properties.items() if handle.properties.get(name) != value}
+        if not missing:
+            return handle
+        try:
+            handle.delta.alter.set_table_properties(missing, raise_if_not_exists=False)
+        except Exception as failure:
+            if not is_foreign(failure):
+                raise
+            error = failure
+    raise translated(error, uri, "setting properties") if error else CommitConflict(f"{uri} never held still", uri=uri)
+
+
+def delta_fields(handle: TableHandle) -> Any:
+    """The schema as delta-rs takes it back in a commit."""
+    return handle.delta.schema()
