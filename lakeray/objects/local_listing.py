@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lakeray.errors import ObjectError, ObjectNotFound
 from lakeray.objects.port import LISTING
+from lakeray.objects.split import cut
 
 TEMPORARY: Final = ".lakeray-tmp-"
 """Names that begin so are being written: no listing shows them."""
@@ -203,16 +204,3 @@ def _names(folder: str) -> list[tuple[str, bool]]:
         return [(folder + name, is_folder and not entry.is_symlink()) for name, entry, is_folder in _entries(folder, "")]
     except OSError:  # gone, or closed to us: the listing itself will say so
         return []
-
-
-def cut(starts: list[str], weights: list[int], parts: int) -> list[tuple[str, str | None]]:
-    """At most ``parts`` ranges of about equal weight; a boundary is the last name before a start, so the first range is open below.
-
-    ``starts`` ascend. A range ends with (includes) the uri that the next one starts after.
-    """
-    total, filled, edges = sum(weights), 0, list[str]()
-    for name, weight in zip(starts, weights, strict=True):
-        if filled and len(edges) + 1 < parts and filled >= total * (len(edges) + 1) / parts:
-            edges.append(name)
-        filled += weight
-    return list(zip(["", *edges], [*edges, None], strict=True))
