@@ -1,1 +1,1 @@
-
+"""What a user writes: the workflow file as frozen values."""

@@ -127,7 +127,12 @@ class Source(Spec):
         given = data.get("format")
         for key, formats in (("csv", ("csv", "tsv")), ("json", ("json",)), ("encoding", _TEXTUAL)):
             default = cls.model_fields[cls.attributes()[key]].default
-            unsaid = (None, {}, default, default.model_dump() if isinstance(default, Spec) else None)
+            unsaid: tuple[object, ...] = (
+                None,
+                {},
+                default,
+                default.model_dump() if isinstance(default, Spec) else None,
+            )
             if data.get(key) not in unsaid and given in _FORMATS and given not in formats:
                 listed = " or ".join(formats)
                 yield (key,), WrongValue(f"this belongs to format {listed}", found=f"{quoted(key)} at format {given}")

@@ -38,6 +38,7 @@ class Spec(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
         serialize_by_alias=True,
     )
 
@@ -71,7 +72,7 @@ class Spec(BaseModel):
         try:
             valid = handler(data)
         except ValidationError as error:
-            lines = [_line(detail) for detail in error.errors(include_url=False) if not _unknown_key(detail, data)]
+            lines = [_line(detail) for detail in error.errors(include_url=False) if not _told(detail, found)]
             raise ValidationError.from_exception_data(cls.__name__, [*lines, *map(_complaint, found)]) from None
         if found:
             raise ValidationError.from_exception_data(cls.__name__, [*map(_complaint, found)])
@@ -95,8 +96,8 @@ class Spec(BaseModel):
 _CONSTRAINTS = {"type", "pattern", "minLength", "minimum", "maximum", "anyOf", "enum", "const"}
 
 
-def _unknown_key(detail: Any, data: Mapping[str, object]) -> bool:
-    return detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1 and detail["loc"][0] in data
+def _told(detail: Any, complaints: list[Complaint]) -> bool:
+    return detail["type"] == "extra_forbidden" and any(detail["loc"] == loc for loc, _ in complaints)
 
 
 def _line(detail: Any) -> InitErrorDetails:

@@ -79,7 +79,7 @@ def _duration(value: object) -> float:
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _bounded(float(value), found=str(value))
+        return _bounded(float(min(value, 2 * _MAX_SECONDS)), found=str(value))
     raise WrongValue(DURATION_HELP)
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 class WrongValue(ValueError):
     """One value that cannot be used.
 
-    ``found`` describes it (None: let the reader of the file say what stands there), ``expected`` completes "found ...;",
+    ``found`` describes it (None: let the reader of the file say what stands there), ``expected`` ends the sentence,
     ``nearest`` is the right spelling that is closest to what was found, if one is close.
     """
 
@@ -48,7 +48,7 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     by_folded: dict[str, str] = {}
     for name in allowed:
         by_folded.setdefault(name.casefold(), name)
-    close = get_close_matches(word[:200].casefold(), by_folded, n=1, cutoff=0.6)
+    close = get_close_matches(word[:200].casefold(), by_folded, n=1, cutoff=0.6 if len(word) > 3 else 0.5)  # noqa: PLR2004
     return by_folded[close[0]] if close else None
 
 

@@ -1,0 +1,74 @@
+"""What of the contract this version runs; the rest is refused by name before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lakeray.errors import NotBuiltError
+from lakeray.spec.model import Step, Workflow
+from lakeray.spec.problems import path_text
+from lakeray.spec.strict import Loc
+
+BUILT_KINDS = frozenset({"import"})
+BUILT_MODES = frozenset({"append", "overwrite"})
+BUILT_CHANGED_OBJECTS = frozenset({"ignore", "append", "fail"})
+BUILT_MASKS = frozenset({"redact", "hmac_sha256"})
+BUILT_ON_FAILURE = frozenset({"fail"})
+
+
+def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) -> None:
+    """Raise NotBuiltError, which lists by name and line every step kind and option that this version does not run.
+
+    Looks at ``steps``, or at all when None, with the sources that they read. `schedule` is accepted: a run in the
+    foreground ignores it.
+    """
+    lines: list[str] = []
+    for name, step in workflow.steps.items():
+        if steps is not None and name not in steps:
+            continue
+        for path, what in (*_of_step(name, step), *_of_source(workflow, step)):
+            place = workflow.where(*path)
+            line = f"{place}  " if place else ""
+            line += f"{path_text(path)}: {what}"
+            if line not in lines:
+                lines.append(line)
+    if lines:
+        raise NotBuiltError(
+            "\n".join(lines),
+            hint="this version of lakeray does not run these parts of the workflow yet, so that nothing was started; "
+            "take them out, or run the other steps alone",
+        )
+
+
+def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
+    here: Loc = ("steps", name)
+    if step.kind not in BUILT_KINDS:
+        yield (*here, step.kind), f"steps of kind {step.kind} are not built yet; built: {_listed(BUILT_KINDS)}"
+    if step.import_ is not None and step.import_.mode not in BUILT_MODES:
+        what = f"mode {step.import_.mode} is not built yet; built: {_listed(BUILT_MODES)}"
+        yield (*here, "import", "mode"), what
+    for column, mask in step.mask.items():
+        if mask.kind not in BUILT_MASKS:
+            what = f"the protection {mask.kind} is not built yet; built: {_listed(BUILT_MASKS)}"
+            yield (*here, "mask", column, mask.kind), what
+    if step.compensate is not None:
+        yield (*here, "compensate"), f"{step.compensate} is not built yet"
+    if step.timeouts is not None:
+        yield (*here, "timeouts"), "timeouts are not built yet"
+    if step.on_failure not in BUILT_ON_FAILURE:
+        what = f"{step.on_failure} is not built yet; built: {_listed(BUILT_ON_FAILURE)}"
+        yield (*here, "on_failure"), what
+
+
+def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    if step.import_ is None:
+        return
+    name = step.import_.from_
+    policy = workflow.sources[name].changed_objects
+    if policy not in BUILT_CHANGED_OBJECTS:
+        what = f"{policy} is not built yet; built: {_listed(BUILT_CHANGED_OBJECTS)}"
+        yield ("sources", name, "changed_objects"), what
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
