@@ -1,8 +1,9 @@
 """A batch becomes visible here exactly once, whatever dies, freezes, races or loses its reply.
 
-The protocol is that of DESIGN.md section 5.5. A Delta transaction id guards nothing by itself: delta-rs accepts any number from a fresh handle. What it
-refuses is a commit through a handle older than another commit of the same application. So the number is read and the commit
-made through one handle, which makes a compare-and-set of the two; after any error or doubt the table is opened anew.
+The protocol is that of DESIGN.md section 5.5. A Delta transaction id guards nothing by itself: delta-rs accepts any
+number from a fresh handle. What it refuses is a commit through a handle older than another commit of the same
+application. So the number is read and the commit made through one handle, which makes a compare-and-set of the two;
+after any error or doubt the table is opened anew.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from lakeray.delta.failures import is_conflict, is_foreign, translated
 from lakeray.delta.log import LogCommit, find_transaction, read_commit
+from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, require_table
-from lakeray.delta.writer import StagedWriter, WriteOptions
+from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, LakerayError, StoreUnavailable
 from lakeray.failpoints import failpoint
 
@@ -36,7 +38,7 @@ Mode = Literal["append", "overwrite"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """``version`` is the commit that holds the batch; ``won`` whether this call made it; ``metadata`` what the one that did wrote."""
+    """``version`` holds the batch; ``won``: this call made it; ``metadata`` is what the call that made it wrote."""
 
     version: int
     won: bool
@@ -58,12 +60,13 @@ def commit_once(
 ) -> Committed:
     """Make batch ``number`` of ``app_id`` visible in the table at ``uri``, unless it is visible already.
 
-    ``previous`` is the last number that the ledger has recorded, None for nothing. With ``dense`` the table must stand at ``number - 1``; without,
-    at any lower number. ``metadata`` are flat strings named ``lakeray.*``; no files at all is a commit with only its number. When the batch was
-    committed before, by whomever, nothing is written and the winner's metadata comes back.
+    ``previous`` is the last number that the ledger has recorded, None for nothing. With ``dense`` the table must
+    stand at ``number - 1``; without, at any lower number. ``metadata`` are flat strings named ``lakeray.*``; no files
+    at all is a commit with only its number. When the batch was committed before, by whomever, nothing is written and
+    the winner's metadata comes back.
 
-    Raises ExactlyOnceError when the table contradicts ``previous`` or ``number``; CommitConflict or StoreUnavailable when others were always
-    faster or the store failed again and again, in which case the same call may be made again.
+    Raises ExactlyOnceError when the table contradicts ``previous`` or ``number``; CommitConflict or StoreUnavailable
+    when others were always faster or the store failed again and again, in which case the same call may be made again.
     """
     attempt = _Attempt(
         uri=uri,
@@ -93,7 +96,8 @@ def commit_once(
 
 def _pause_s(tries: int) -> float:
     """Seconds to wait, with jitter so that rivals part: 10 ms doubling up to a second."""
-    return min(0.01 * 2 ** min(tries, 10), 1.0) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    longest = min(0.01 * 2.0 ** min(tries, 10), 1.0)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,15 +135,19 @@ class _Attempt:
         commit = find_transaction(self.uri, app_id=self.app_id, number=self.number, version=handle.version)
         if commit is None and seen > self.number:
             raise ExactlyOnceError(
-                f"the table at {self.uri} is at batch {seen} of {self.app_id}, beyond batch {self.number}, which its log does not hold",
+                f"the table at {self.uri} is at batch {seen} of {self.app_id}, beyond batch {self.number}, "
+                "which its log does not hold",
                 uri=self.uri,
-                hint="another importer went on: run again, so that the ledger is read anew; if this stays, `lakeray ledger rebuild`",
+                hint="another importer went on: run again, so that the ledger is read anew; if this stays, "
+                "`lakeray ledger rebuild`",
             )
         if commit is None:
             raise ExactlyOnceError(
-                f"batch {self.number} of {self.app_id} is in the table at {self.uri}, but the log no longer says what it did",
+                f"batch {self.number} of {self.app_id} is in the table at {self.uri}, "
+                "but the log no longer says what it did",
                 uri=self.uri,
-                hint="the log was cleaned up before the batch was recorded: `lakeray ledger rebuild` records it from its result",
+                hint="the log was cleaned up before the batch was recorded: `lakeray ledger rebuild` "
+                "records it from its result",
             )
         return self._committed(commit)
 
@@ -154,7 +162,8 @@ class _Attempt:
             raise ExactlyOnceError(
                 f"the ledger has recorded batch {recorded} of {self.app_id}, but the table at {self.uri} knows none",
                 uri=self.uri,
-                hint="the table was recreated or its transaction ids expired: `lakeray ledger rebuild`, or `lakeray ledger reset`",
+                hint="the table was recreated or its transaction ids expired: `lakeray ledger rebuild`, "
+                "or `lakeray ledger reset`",
             )
         if (seen or 0) < recorded:
             raise ExactlyOnceError(
@@ -164,7 +173,8 @@ class _Attempt:
             )
         if self.dense and (seen or 0) != self.number - 1:
             raise ExactlyOnceError(
-                f"batch {self.number} of {self.app_id} cannot follow batch {seen or 0}, where the table at {self.uri} is",
+                f"batch {self.number} of {self.app_id} cannot follow batch {seen or 0}, "
+                f"where the table at {self.uri} is",
                 uri=self.uri,
                 hint=f"finish batch {(seen or 0) + 1} first: its manifest is in the table's _lakeray folder",
             )
@@ -236,12 +246,17 @@ def record_rows(
 ) -> Committed:
     """Append a small table of rows as transaction ``number`` of ``app_id``, unless that is there already.
 
-    For ledgers and the like: one staged file (a file a partition in a partitioned table), one ``commit_once``. Raises what that raises.
+    For ledgers and the like: one staged file (a file a partition in a partitioned table), one ``commit_once``. Raises
+    what that raises.
     """
     handle = require_table(uri)
     nonce = uuid.uuid4().hex[:12]
     writer = StagedWriter(
-        uri, schema=handle.schema, partition_by=handle.partition_by, prefix=f"{prefix}-{number:010d}-{nonce}", options=options
+        uri,
+        schema=handle.schema,
+        partition_by=handle.partition_by,
+        prefix=f"{prefix}-{number:010d}-{nonce}",
+        options=options,
     )
     try:
         seen = handle.transaction_version(app_id)

@@ -12,7 +12,8 @@ _DENIED = (
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified container does not exist")
 _UNREACHABLE = (
     "error sending request", "connection error", "Connection refused", "timed out", "operation timed out", "dns error",
-    "SlowDown", "503 Service Unavailable", "500 Internal Server Error", "ServerBusy", "TooManyRequests", "retry_timeout",
+    "SlowDown", "503 Service Unavailable", "500 Internal Server Error", "ServerBusy",
+    "TooManyRequests", "retry_timeout",
 )  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def is_foreign(error: BaseException) -> bool:
 
 
 def translated(error: BaseException, uri: str, doing: str) -> LakerayError:
-    """The lakeray error for one of delta-rs. ``doing`` completes "while ..."; delta-rs puts no secrets into its messages."""
+    """The lakeray error for one of delta-rs; ``doing`` completes "while ...". Its messages hold no secrets."""
     if isinstance(error, LakerayError):
         return error
     text = str(error).strip()
@@ -40,7 +41,7 @@ def translated(error: BaseException, uri: str, doing: str) -> LakerayError:
         return AccessDenied(
             f"access to {uri} was denied while {doing}: {first}",
             uri=uri,
-            hint="check the credentials in the AWS_* or AZURE_* variables, and that they may list, read and write there",
+            hint="check the credentials in the AWS_* or AZURE_* variables: they must allow to list, read and write",
         )
     if any(mark in text for mark in _NO_BUCKET):
         return ObjectNotFound(
@@ -54,6 +55,8 @@ def translated(error: BaseException, uri: str, doing: str) -> LakerayError:
         )
     if is_conflict(error):
         return CommitConflict(
-            f"another writer changed {uri} while {doing}: {first}", uri=uri, hint="run again: it looks at the table anew"
+            f"another writer changed {uri} while {doing}: {first}",
+            uri=uri,
+            hint="run again: it looks at the table anew",
         )
     return TableError(f"{uri} failed while {doing}: {first}", uri=uri, hint="see the message of delta-rs above")

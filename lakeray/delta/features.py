@@ -5,7 +5,7 @@ Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#valid-feature-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +21,32 @@ _KEPT = frozenset(
         "generatedColumns",
         "changeDataFeed",  # commits that only add need no change files; overwrite is refused below
         "timestampNtz",
-        "domainMetadata",
-        "vacuumProtocolCheck",
         "columnMapping",  # harmless unless a mode is set, see below
         "deletionVectors",  # harmless unless they are being written, see below
-        "identityColumns",  # harmless unless a column is one, see below
     }
 )
-_WRITER_WITH_FEATURES = 7
+_NEWEST_READER = 3
+_NEWEST_WRITER = 7
+
+_Properties = Mapping[str, str]
+
+
+def _is(name: str, *values: str) -> Callable[[_Properties], bool]:
+    """Whether the property has one of these values, in any case."""
+    return lambda properties: properties.get(name, "").strip().lower() in values
+
+
+_BY_PROPERTY: dict[str, Callable[[_Properties], bool]] = {
+    "column mapping": _is("delta.columnMapping.mode", "id", "name"),
+    "deletion vectors being written": _is("delta.enableDeletionVectors", "true"),
+    "row tracking": _is("delta.enableRowTracking", "true"),
+    "in-commit timestamps": _is("delta.enableInCommitTimestamps", "true"),
+    "v2 checkpoints": _is("delta.checkpointPolicy", "v2"),
+}
+_AGAINST_OVERWRITE: dict[str, Callable[[_Properties], bool]] = {
+    "no removal of rows (it is append-only)": _is("delta.appendOnly", "true"),
+    "a change data feed, which overwrite would have to write": _is("delta.enableChangeDataFeed", "true"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,34 +103,16 @@ def check_writable(
 ) -> None:
     """Raise UnsupportedTable, naming everything that stands in the way of writing in ``mode`` (append or overwrite)."""
     reasons = [f"the writer feature {name!r}" for name in sorted(set(features) - _KEPT)]
-    if writer > _WRITER_WITH_FEATURES:
-        reasons.append(f"the writer version {writer}")
-    if reader > 3:  # noqa: PLR2004 - the newest there is
-        reasons.append(f"the reader version {reader}")
-    if properties.get("delta.columnMapping.mode", "none").lower() not in ("", "none"):
-        reasons.append("column mapping")
-    if _on(properties, "delta.enableDeletionVectors"):
-        reasons.append("deletion vectors being written")
-    if _on(properties, "delta.enableRowTracking"):
-        reasons.append("row tracking")
-    if _on(properties, "delta.enableInCommitTimestamps"):
-        reasons.append("in-commit timestamps")
-    if properties.get("delta.checkpointPolicy", "classic").lower() == "v2":
-        reasons.append("v2 checkpoints")
+    if writer > _NEWEST_WRITER or reader > _NEWEST_READER:
+        reasons.append(f"the protocol version ({reader}, {writer})")
+    reasons += [reason for reason, holds in _BY_PROPERTY.items() if holds(properties)]
     reasons += [f"the identity column {name!r}" for name in found.identity]
     reasons += [f"the default value of column {name!r}" for name in found.defaults]
     if mode == "overwrite":
-        if _on(properties, "delta.appendOnly"):
-            reasons.append("being append-only, which forbids overwrite")
-        if _on(properties, "delta.enableChangeDataFeed"):
-            reasons.append("a change data feed, which overwrite would have to write")
+        reasons += [reason for reason, holds in _AGAINST_OVERWRITE.items() if holds(properties)]
     if reasons:
         raise UnsupportedTable(
             f"the table at {uri} needs {', '.join(dict.fromkeys(reasons))}; nothing was written",
             uri=uri,
             hint="import into a table without these, or turn them off where the table's owner can",
         )
-
-
-def _on(properties: Mapping[str, str], name: str) -> bool:
-    return properties.get(name, "false").strip().lower() == "true"

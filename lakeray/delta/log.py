@@ -1,7 +1,8 @@
 """The commits of a Delta table's log, read one by one from their JSON files.
 
-delta-rs numbers the entries of ``history()`` by counting down from the version of its handle, which names the wrong commits when another
-writer was faster. The file name of a commit cannot be wrong. Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+delta-rs numbers the entries of ``history()`` by counting down from the version of its handle, which names the wrong
+commits when another writer was faster. The file name of a commit cannot be wrong. Source:
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def read_back(table_uri: str, version: int) -> Iterator[LogCommit]:
 
 
 def find_transaction(table_uri: str, *, app_id: str, number: int, version: int) -> LogCommit | None:
-    """The newest commit at or below ``version`` that recorded ``(app_id, number)``; None when the log holds it no more."""
+    """The newest commit up to ``version`` that recorded ``(app_id, number)``; None when the log holds it no more."""
     for commit in read_back(table_uri, version):
         if commit.transactions.get(app_id) == number:
             return commit

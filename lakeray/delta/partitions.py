@@ -1,15 +1,15 @@
 """Partition values in the Delta protocol's string form, with the folder names that go with them.
 
-The log holds the truth about partition values; folders are for people and for readers that look only at paths (Polars does). Source:
-https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization
+The log holds the truth about partition values; folders are for people and for readers that look only at paths (Polars
+does). Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -48,24 +48,14 @@ def check_partition_types(schema: pa.Schema, partition_by: list[str]) -> None:
 def partition_value(value: Any) -> str | None:
     """The protocol's string for one Python value of a partition column; None for null.
 
-    The protocol reads an empty string as null, whatever the type, so an empty string is written as null and all readers agree. Instants
-    are ISO 8601 in UTC, which no session's time zone can shift.
+    The protocol reads an empty string as null, whatever the type, so an empty string is written as null and all
+    readers agree. Instants are ISO 8601 in UTC, which no session's time zone can shift.
     """
     if value is None or value == "":
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _float(value)
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is None:
-            return value.isoformat(sep=" ", timespec="microseconds")
-        naive = value.astimezone(datetime.UTC).replace(tzinfo=None)
-        return naive.isoformat(sep="T", timespec="microseconds") + "Z"
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return f"{value:f}"
+    for kind, spell in _SPELLINGS:
+        if isinstance(value, kind):
+            return spell(value)
     return str(value)
 
 
@@ -77,12 +67,31 @@ def _float(value: float) -> str:
     return repr(value)
 
 
+def _moment(value: dt.datetime) -> str:
+    if value.tzinfo is None:
+        return value.isoformat(sep=" ", timespec="microseconds")
+    naive = value.astimezone(dt.UTC).replace(tzinfo=None)
+    return naive.isoformat(sep="T", timespec="microseconds") + "Z"
+
+
+_SPELLINGS: tuple[tuple[type, Callable[[Any], str]], ...] = (
+    (bool, lambda value: "true" if value else "false"),
+    (float, _float),
+    (dt.datetime, _moment),  # before date, which it is a kind of
+    (dt.date, dt.date.isoformat),
+    (decimal.Decimal, lambda value: f"{value:f}"),
+)
+
+
 def folder(partition_by: list[str], values: Values) -> str:
     """``col=value/`` for every partition column, percent-encoded as Hive does; empty for a table without any.
 
-    A value whose encoded form is longer than 200 bytes is cut: readers that trust folders instead of the log see the cut value.
+    A value whose encoded form is longer than 200 bytes is cut: readers that trust folders instead of the log see the
+    cut value.
     """
-    return "".join(f"{_encoded(name)}={_folder_value(value)}/" for name, value in zip(partition_by, values, strict=True))
+    return "".join(
+        f"{_encoded(name)}={_folder_value(value)}/" for name, value in zip(partition_by, values, strict=True)
+    )
 
 
 def _folder_value(value: str | None) -> str:

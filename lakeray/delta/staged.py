@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class StagedFile:
     """What a Delta add action needs to know about a Parquet file.
 
-    ``path`` is relative to the table, raw (not percent-encoded); ``partition_values`` are in the Delta protocol's string form, None for null;
-    ``stats`` is the protocol's JSON text (numRecords, minValues, maxValues, nullCount), taken from the written footer.
+    ``path`` is relative to the table, raw (not percent-encoded); ``partition_values`` are in the Delta protocol's
+    string form, None for null; ``stats`` is the protocol's JSON text (numRecords, minValues, maxValues, nullCount),
+    taken from the written footer.
     """
 
     path: str

@@ -1,14 +1,15 @@
 """The statistics of a data file, read from its written Parquet footer, as the Delta protocol's JSON text.
 
-What stands here is used to skip files, so it may be loose but never wrong: every value of the file lies within its bounds. Where a bound
-cannot be written so that all readers agree on it, it is left out. Source:
+What stands here is used to skip files, so it may be loose but never wrong: every value of the file lies within its
+bounds. Where a bound cannot be written so that all readers agree on it, it is left out. Source:
 https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Collection, Mapping
+import datetime as dt
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +20,16 @@ import pyarrow.parquet as pq
 DEFAULT_INDEXED_LEAVES = 32
 STRING_CHARACTERS = 32
 _LAST_CHARACTER = "\U0010ffff"
-_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on the proleptic calendar, in no zone
-_MICROS = datetime.timedelta(microseconds=1)
-_FIRST_MS = (datetime.datetime.min - _EPOCH) // _MICROS // 1000
-_LAST_MS = (datetime.datetime.max - _EPOCH) // _MICROS // 1000
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on the proleptic calendar, in no zone
+_MICROS = dt.timedelta(microseconds=1)
+_FIRST_MS = (dt.datetime(1, 1, 1) - _EPOCH) // _MICROS // 1000  # noqa: DTZ001
+_LAST_MS = (dt.datetime(9999, 12, 31, 23, 59, 59, 999_999) - _EPOCH) // _MICROS // 1000  # noqa: DTZ001
 _TICKS_PER_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Indexed:
-    """Which leaf columns get statistics: the first ``leaves`` (-1 for all), or only those at or below ``columns`` (dotted paths)."""
+    """Which leaf columns get statistics: the first ``leaves`` (-1: all), or those at or below ``columns`` (dotted)."""
 
     leaves: int = DEFAULT_INDEXED_LEAVES
     columns: tuple[str, ...] | None = None
@@ -51,8 +52,8 @@ class Indexed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Leaf:
-    """A Parquet leaf column: its number in the file, its path in structs, its type; ``repeated`` below a list or map."""
+class Leaf:
+    """A Parquet leaf column: its number in the file, its path, its type; ``repeated`` below a list or map."""
 
     number: int
     path: tuple[str, ...]
@@ -60,9 +61,9 @@ class _Leaf:
     repeated: bool
 
 
-def leaves(schema: pa.Schema) -> list[_Leaf]:
+def leaves(schema: pa.Schema) -> list[Leaf]:
     """The Parquet leaf columns of a file of that schema, in the file's order."""
-    found: list[_Leaf] = []
+    found: list[Leaf] = []
 
     def walk(kind: pa.DataType, path: tuple[str, ...], repeated: bool) -> None:
         if pa.types.is_struct(kind):
@@ -74,7 +75,7 @@ def leaves(schema: pa.Schema) -> list[_Leaf]:
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             walk(kind.value_type, (*path, "element"), True)
         else:
-            found.append(_Leaf(number=len(found), path=path, kind=kind, repeated=repeated))
+            found.append(Leaf(number=len(found), path=path, kind=kind, repeated=repeated))
 
     for field in schema:
         walk(field.type, (field.name,), False)
@@ -85,13 +86,13 @@ def file_statistics(
     footer: pq.FileMetaData,
     schema: pa.Schema,
     *,
-    indexed: Indexed = Indexed(),  # noqa: B008 - frozen
+    indexed: Indexed = Indexed(),
     nan_columns: Collection[tuple[str, ...]] = (),
 ) -> str:
     """The JSON text of a file's statistics: numRecords, minValues, maxValues, nullCount.
 
-    ``schema`` is the file's own (without partition columns). ``nan_columns`` are the paths of float leaves that hold a NaN: a footer
-    does not say so, and readers disagree on how a NaN compares, so those get no bounds.
+    ``schema`` is the file's own (without partition columns). ``nan_columns`` are the paths of float leaves that hold
+    a NaN: a footer does not say so, and readers disagree on how a NaN compares, so those get no bounds.
     """
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
@@ -124,37 +125,64 @@ def _bounds(columns: list[Any], kind: pa.DataType) -> tuple[Any, Any] | None:
     filled = [column for column in columns if not (column.has_null_count and column.num_values == 0)]
     if not filled or not all(column.has_min_max for column in filled):
         return None
-    if pa.types.is_integer(kind):
-        return min(column.min_raw for column in filled), max(column.max_raw for column in filled)
-    if pa.types.is_floating(kind):
-        return _floats(min(column.min for column in filled), max(column.max for column in filled))
-    if pa.types.is_date32(kind):
-        return _date(min(column.min_raw for column in filled)), _date(max(column.max_raw for column in filled))
-    if pa.types.is_timestamp(kind) and kind.unit in _TICKS_PER_MS:
-        ticks = _TICKS_PER_MS[kind.unit]
-        first = min(column.min_raw for column in filled) // ticks
-        last = -(-max(column.max_raw for column in filled) // ticks)  # rounded up, or skipping would lose rows
-        return _instant(first, zoned=kind.tz is not None), _instant(last, zoned=kind.tz is not None)
-    if pa.types.is_decimal(kind):
-        return (
-            orjson.Fragment(f"{min(column.min for column in filled):f}"),
-            orjson.Fragment(f"{max(column.max for column in filled):f}"),
-        )
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _strings(min(_raw(column.min_raw) for column in filled), max(_raw(column.max_raw) for column in filled))
+    for fits, spell in _SPELLINGS:
+        if fits(kind):
+            return spell(filled, kind)
     return None  # booleans and binaries: readers agree on no bounds for them
 
 
-def _floats(first: float, last: float) -> tuple[float | None, float | None]:
+def _integers(columns: list[Any], _kind: pa.DataType) -> tuple[Any, Any]:
+    return min(column.min_raw for column in columns), max(column.max_raw for column in columns)
+
+
+def _floats(columns: list[Any], _kind: pa.DataType) -> tuple[Any, Any]:
     """JSON knows no infinity; a zero bound includes both zeros."""
-    low = -0.0 if first == 0 else first
-    high = 0.0 if last == 0 else last
-    return (low if abs(low) != float("inf") else None), (high if abs(high) != float("inf") else None)
+    low, high = min(column.min for column in columns), max(column.max for column in columns)
+    low = -0.0 if low == 0 else low
+    high = 0.0 if high == 0 else high
+    return (low if math.isfinite(low) else None), (high if math.isfinite(high) else None)
+
+
+def _dates(columns: list[Any], kind: pa.DataType) -> tuple[Any, Any]:
+    low, high = _integers(columns, kind)
+    return _date(low), _date(high)
+
+
+def _instants(columns: list[Any], kind: pa.DataType) -> tuple[Any, Any]:
+    low, high = _integers(columns, kind)
+    ticks = _TICKS_PER_MS[kind.unit]
+    zoned = kind.tz is not None
+    # The upper bound is rounded up: rounded down, skipping would lose rows.
+    return _instant(low // ticks, zoned=zoned), _instant(-(-high // ticks), zoned=zoned)
+
+
+def _decimals(columns: list[Any], _kind: pa.DataType) -> tuple[Any, Any]:
+    low, high = min(column.min for column in columns), max(column.max for column in columns)
+    return orjson.Fragment(f"{low:f}"), orjson.Fragment(f"{high:f}")
+
+
+def _strings(columns: list[Any], _kind: pa.DataType) -> tuple[Any, Any]:
+    try:
+        low = min(_raw(column.min_raw) for column in columns).decode()
+        high = max(_raw(column.max_raw) for column in columns).decode()
+    except UnicodeDecodeError:
+        return None, None
+    return low[:STRING_CHARACTERS], _upper_bound(high)
+
+
+_SPELLINGS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[list[Any], pa.DataType], tuple[Any, Any]]], ...] = (
+    (pa.types.is_integer, _integers),
+    (pa.types.is_floating, _floats),
+    (pa.types.is_date32, _dates),
+    (lambda kind: pa.types.is_timestamp(kind) and kind.unit in _TICKS_PER_MS, _instants),
+    (pa.types.is_decimal, _decimals),
+    (lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind), _strings),
+)
 
 
 def _date(days: int) -> str | None:
     try:
-        return (datetime.date(1970, 1, 1) + datetime.timedelta(days=days)).isoformat()
+        return (dt.date(1970, 1, 1) + dt.timedelta(days=days)).isoformat()
     except OverflowError:
         return None
 
@@ -162,20 +190,12 @@ def _date(days: int) -> str | None:
 def _instant(milliseconds: int, *, zoned: bool) -> str | None:
     if not _FIRST_MS <= milliseconds <= _LAST_MS:
         return None
-    moment = _EPOCH + datetime.timedelta(milliseconds=milliseconds)
+    moment = _EPOCH + dt.timedelta(milliseconds=milliseconds)
     return moment.isoformat(timespec="milliseconds") + ("Z" if zoned else "")
 
 
 def _raw(value: bytes | str) -> bytes:
     return value.encode() if isinstance(value, str) else value
-
-
-def _strings(first: bytes, last: bytes) -> tuple[str | None, str | None]:
-    try:
-        low, high = first.decode(), last.decode()
-    except UnicodeDecodeError:
-        return None, None
-    return low[:STRING_CHARACTERS], _upper_bound(high)
 
 
 def _upper_bound(text: str) -> str:

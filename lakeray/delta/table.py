@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakeray.delta.failures import is_foreign, translated
 from lakeray.delta.features import Demands, check_writable, demands
 from lakeray.delta.partitions import check_partition_types
-from lakeray.delta.types import delta_schema
+from lakeray.delta.types import delta_schema, same_shape
 from lakeray.errors import CommitConflict, ObjectNotFound, TableError
 from lakeray.failpoints import failpoint
 from lakeray.objects import delta_uri, join, open_store, storage_options
@@ -26,9 +26,9 @@ _TRIES = 20
 class TableHandle:
     """A Delta table as it was when it was opened; it does not move on by itself.
 
-    ``schema`` is in Arrow's types, ``partition_by`` the partition columns in order, ``properties`` the table's configuration, ``not_null`` the
-    dotted paths of columns that take no null, ``checks`` (name, SQL) pairs that every row must satisfy, ``generated`` the
-    SQL of generated columns.
+    ``schema`` is in Arrow's types, ``partition_by`` the partition columns in order, ``properties`` the table's
+    configuration, ``not_null`` the dotted paths of columns that take no null, ``checks`` (name, SQL) pairs that every
+    row must satisfy, ``generated`` the SQL of generated columns.
     """
 
     def __init__(self, uri: str, delta: DeltaTable) -> None:
@@ -65,7 +65,7 @@ class TableHandle:
         return self._demands.generated
 
     def check_writable(self, mode: str = "append") -> None:
-        """Raise UnsupportedTable, naming the features, unless lakeray may write here in that mode (append or overwrite)."""
+        """Raise UnsupportedTable, naming the features, unless lakeray may append (or ``overwrite``) here."""
         protocol = self.delta.protocol()
         check_writable(
             self.uri,
@@ -86,7 +86,8 @@ class TableHandle:
 def open_table(uri: str) -> TableHandle | None:
     """The table as it is now; None when there is none at ``uri``.
 
-    Raises an ObjectError when the store refuses or cannot be reached, TableError when there is something that cannot be read.
+    Raises an ObjectError when the store refuses or cannot be reached, TableError when there is something that cannot
+    be read.
     """
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
@@ -114,7 +115,9 @@ def _check_absent(uri: str, error: Exception) -> None:
     """Raise unless the log folder is really empty: "not found" must not hide a damaged log or a refusal."""
     try:
         pages = open_store(uri).list(join(uri, "_delta_log/"))
-        names = [name for page in pages for name in page.column("uri").to_pylist() if name.endswith((".json", ".parquet"))]
+        names = [
+            name for page in pages for name in page.column("uri").to_pylist() if name.endswith((".json", ".parquet"))
+        ]
     except ObjectNotFound:
         if scheme(uri) == "file":
             return
@@ -135,8 +138,9 @@ def create_table(
 ) -> TableHandle:
     """Create the table unless it is there; of racing creators one wins, the others get the winner's table.
 
-    ``schema`` is converted as by ``types.delta_schema``. Raises TableError when a table is there whose partition columns differ or whose columns of
-    the same name have other types (columns may be missing there: ``add_columns``), UnsupportedTable for types without a counterpart.
+    ``schema`` is converted as by ``types.delta_schema``. Raises TableError when a table is there whose partition
+    columns differ or whose columns of the same name have other types (columns may be missing there: ``add_columns``),
+    UnsupportedTable for types without a counterpart.
     """
     from deltalake import DeltaTable
 
@@ -177,14 +181,14 @@ def _compatible(handle: TableHandle, wanted: pa.Schema, partition_by: Sequence[s
 
 
 def absent_columns(handle: TableHandle, fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """Those of ``fields`` that the table does not have. Raises TableError when one is there with another type or another case."""
+    """Those of ``fields`` that the table lacks. Raises TableError on a column of another type or another case."""
     have = {column.name: column for column in handle.schema}
     lower = {name.lower(): name for name in have}
     absent: list[pa.Field] = []
     for field in fields:
         known = have.get(field.name)
         if known is not None:
-            if not _same_type(known.type, field.type):
+            if not same_shape(known.type, field.type):
                 raise TableError(
                     f"the column {field.name!r} of {handle.uri} is {known.type}, not {field.type}",
                     uri=handle.uri,
@@ -203,23 +207,11 @@ def absent_columns(handle: TableHandle, fields: Sequence[pa.Field]) -> list[pa.F
     return absent
 
 
-def _same_type(one: pa.DataType, other: pa.DataType) -> bool:
-    """Equal but for nullability and the names of list elements and map entries."""
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        return [c.name for c in one] == [c.name for c in other] and all(
-            _same_type(a.type, b.type) for a, b in zip(one, other, strict=True)
-        )
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        return _same_type(one.value_type, other.value_type)
-    if pa.types.is_map(one) and pa.types.is_map(other):
-        return _same_type(one.key_type, other.key_type) and _same_type(one.item_type, other.item_type)
-    return bool(one == other)
-
-
 def add_columns(uri: str, fields: Sequence[pa.Field], *, failpoints: bool = False) -> TableHandle:
     """See to it that the table has these columns, new ones nullable and last; returns the table as it then is.
 
-    Idempotent, also beside another adder. Raises TableError on a clash of type or case, CommitConflict when others never leave a gap.
+    Idempotent, also beside another adder. Raises TableError on a clash of type or case, CommitConflict when others
+    never leave a gap.
     """
     from deltalake import Schema
 
@@ -244,7 +236,10 @@ def add_columns(uri: str, fields: Sequence[pa.Field], *, failpoints: bool = Fals
 
 
 def set_properties(uri: str, properties: Mapping[str, str]) -> TableHandle:
-    """See to it that the table has these properties; returns the table as it then is. Idempotent, also beside other writers."""
+    """See to it that the table has these properties; returns the table as it then is.
+
+    Idempotent, also beside other writers. Raises CommitConflict when others never leave a gap.
+    """
     error: Exception | None = None
     for _ in range(_TRIES):
         handle = require_table(uri)
@@ -258,8 +253,3 @@ def set_properties(uri: str, properties: Mapping[str, str]) -> TableHandle:
                 raise
             error = failure
     raise translated(error, uri, "setting properties") if error else CommitConflict(f"{uri} never held still", uri=uri)
-
-
-def delta_fields(handle: TableHandle) -> Any:
-    """The schema as delta-rs takes it back in a commit."""
-    return handle.delta.schema()

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 from lakeray.errors import UnsupportedTable
 
-_INT_OF_UINT = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0)}
+_KEPT = (
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64()),
+    *(pa.bool_(), pa.string(), pa.binary(), pa.date32()),
+)
+_STORED_AS: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+    (pa.types.is_uint8, pa.int16()),
+    (pa.types.is_uint16, pa.int32()),
+    (pa.types.is_uint32, pa.int64()),
+    (pa.types.is_uint64, pa.decimal128(20, 0)),
+    (pa.types.is_null, pa.string()),
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_string_view, pa.string()),
+    (pa.types.is_large_binary, pa.binary()),
+    (pa.types.is_binary_view, pa.binary()),
+    (pa.types.is_fixed_size_binary, pa.binary()),
+    (pa.types.is_date, pa.date32()),
+)
 
 
 def delta_schema(schema: pa.Schema) -> pa.Schema:
     """The schema with every type as Delta stores it, losing no value.
 
-    Strings and binaries become ``string`` and ``binary``, lists ``list``, dictionaries their values, unsigned integers the next wider type,
-    timestamps microseconds (in UTC where they have a zone), a column of nulls ``string``. Raises UnsupportedTable for types without a counterpart
-    (time, duration, interval, float16, decimal256, union).
+    Strings and binaries become ``string`` and ``binary``, lists ``list``, dictionaries their values, unsigned
+    integers the next wider type, timestamps microseconds (in UTC where they have a zone), a column of nulls
+    ``string``. Raises UnsupportedTable for types without a counterpart (time, duration, interval, float16,
+    decimal256, union).
     """
     names = [name.lower() for name in schema.names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UnsupportedTable(
-            f"two columns are both called {twice[0]!r}", hint="Delta's column names differ in more than upper and lower case"
+            f"two columns are both called {twice[0]!r}",
+            hint="Delta's column names differ in more than upper and lower case",
         )
     return pa.schema([_field(column, column.name) for column in schema])
 
@@ -58,17 +78,23 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _simple(kind: pa.DataType) -> pa.DataType | None:
-    if kind in _INT_OF_UINT:
-        return _INT_OF_UINT[kind]
-    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if any(test(kind) for test in (pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)):
-        return pa.binary()
+    if kind in _KEPT:
+        return kind
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", tz="UTC" if kind.tz else None)
-    if pa.types.is_date(kind):
-        return pa.date32()
     if pa.types.is_decimal(kind) and kind.bit_width < 256 and 0 <= kind.scale <= kind.precision:  # noqa: PLR2004 - bits
         return pa.decimal128(kind.precision, kind.scale)
-    kept = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.binary())
-    return kind if kind in kept else None
+    return next((stored for fits, stored in _STORED_AS if fits(kind)), None)
+
+
+def same_shape(one: pa.DataType, other: pa.DataType) -> bool:
+    """Equal but for nullability and the names of list elements and map entries."""
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        return [c.name for c in one] == [c.name for c in other] and all(
+            same_shape(a.type, b.type) for a, b in zip(one, other, strict=True)
+        )
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return same_shape(one.value_type, other.value_type)
+    if pa.types.is_map(one) and pa.types.is_map(other):
+        return same_shape(one.key_type, other.key_type) and same_shape(one.item_type, other.item_type)
+    return bool(one == other)

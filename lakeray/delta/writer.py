@@ -6,47 +6,24 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from lakeray.delta.parquet import ParquetFile, WriteOptions
 from lakeray.delta.partitions import Values, check_partition_types, folder, split
 from lakeray.delta.staged import StagedFile
-from lakeray.delta.statistics import Indexed, file_statistics
+from lakeray.delta.types import delta_type, same_shape
 from lakeray.errors import ObjectError, TableError
 from lakeray.objects import ObjectStore, join, open_store
-
-_SAMPLE_ROWS = 8_192
-_FEW = 0.25  # distinct values for each sampled row; below it a dictionary is smaller than the values
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WriteOptions:
-    """How data files look, with what that costs in memory.
-
-    ``row_group_bytes`` (in memory, uncompressed) bounds what a writer buffers over all its partitions; a row group closes at that many bytes or
-    at ``row_group_rows`` rows. A file closes once it has ``target_file_bytes`` (compressed, on disk). ``open_files`` bounds how many files of
-    different partitions are open at a time, each with its upload buffer. ``indexed`` says which columns get statistics.
-    """
-
-    target_file_bytes: int = 256 * 2**20
-    row_group_rows: int = 1_000_000
-    row_group_bytes: int = 96 * 2**20
-    compression: str = "zstd"
-    compression_level: int | None = 1
-    open_files: int = 8
-    indexed: Indexed = field(default_factory=Indexed)
 
 
 class StagedWriter:
     """Streams tables of one schema into staged Parquet files.
 
-    ``schema`` is the table's, partition columns included, in types that Delta can hold; ``prefix`` must be unique for each attempt, because files are
-    named ``{prefix}-{k:05d}.parquet``. Partition columns are not stored in the files; an empty string in one is null to Delta.
-    Rows keep their order within a partition. Not safe for several threads. After an error call ``discard``.
+    ``schema`` is the table's, partition columns included, in types that Delta can hold; ``prefix`` must be unique for
+    each attempt, because files are named ``{prefix}-{k:05d}.parquet``. Partition columns are not stored in the files;
+    an empty string in one is null to Delta. Rows keep their order within a partition. Not safe for several threads.
+    After an error call ``discard``.
     """
 
     def __init__(
@@ -70,7 +47,7 @@ class StagedWriter:
         self._store = store or open_store(root_uri)
         self._clock = clock
         self._buffers: dict[Values, _Buffer] = {}
-        self._open: OrderedDict[Values, _OpenFile] = OrderedDict()
+        self._open: OrderedDict[Values, ParquetFile] = OrderedDict()
         self._done: list[StagedFile] = []
         self._count = 0
         self._buffered = 0
@@ -86,7 +63,7 @@ class StagedWriter:
         return sum(file.size_bytes for file in self._done) + sum(file.size for file in self._open.values())
 
     def write(self, table: pa.Table) -> None:
-        """Take rows in; columns may come in any order but must have the schema's names and types. Raises TableError otherwise."""
+        """Take rows in; columns may come in any order. Raises TableError unless names and types are the schema's."""
         if not table.schema.equals(self._schema):
             table = self._conformed(table)
         for key, rows in split(table, self._partition_by):
@@ -149,7 +126,7 @@ class StagedWriter:
         if file.size >= self._options.target_file_bytes:
             self._finish(key)
 
-    def _file_for(self, key: Values, sample: pa.Table) -> _OpenFile:
+    def _file_for(self, key: Values, sample: pa.Table) -> ParquetFile:
         if key in self._open:
             self._open.move_to_end(key)
             return self._open[key]
@@ -158,7 +135,7 @@ class StagedWriter:
         path = f"{folder(self._partition_by, key)}{self._prefix}-{self._count:05d}.parquet"
         self._count += 1
         sink = self._store.open_write(join(self._root, path))
-        file = _OpenFile(path, sink, self._file_schema, sample, self._options)
+        file = ParquetFile(path, sink, self._file_schema, sample, self._options)
         self._open[key] = file
         return file
 
@@ -196,163 +173,10 @@ class _Buffer:
         return whole.slice(0, rows)
 
 
-class _OpenFile:
-    """One Parquet file being written."""
-
-    def __init__(
-        self, path: str, sink: BinaryIO, schema: pa.Schema, sample: pa.Table, options: WriteOptions
-    ) -> None:
-        self._path = path
-        self._sink = sink
-        self._schema = schema
-        self._nan_columns: set[tuple[str, ...]] = set()
-        self._floats = [path for path, kind in _struct_leaves(schema) if pa.types.is_floating(kind)]
-        try:
-            self._counted = _Counted(sink)
-            self._parquet = pq.ParquetWriter(
-                self._counted,
-                schema,
-                compression=options.compression,
-                compression_level=options.compression_level,
-                use_dictionary=dictionary_columns(sample),
-                write_statistics=True,
-                store_schema=False,
-                version="2.6",
-            )
-        except BaseException:
-            _abandon(sink)
-            raise
-
-    @property
-    def size(self) -> int:
-        """Compressed bytes so far."""
-        return self._counted.size
-
-    def write(self, group: pa.Table) -> None:
-        """Add one row group."""
-        for path in self._floats:
-            if path not in self._nan_columns and _has_nan(group, path):
-                self._nan_columns.add(path)
-        self._parquet.write_table(group, row_group_size=max(group.num_rows, 1))
-
-    def close(self, values: dict[str, str | None], modified_ms: int, indexed: Indexed) -> StagedFile:
-        """Finish the file; it is whole in the store when this returns."""
-        self._parquet.close()
-        footer = self._parquet.writer.metadata
-        size = self._counted.size
-        self._sink.close()
-        return StagedFile(
-            path=self._path,
-            size_bytes=size,
-            rows=footer.num_rows,
-            partition_values=values,
-            modified_ms=modified_ms,
-            stats=file_statistics(footer, self._schema, indexed=indexed, nan_columns=self._nan_columns),
-        )
-
-    def discard(self) -> None:
-        """Leave nothing behind under the file's name."""
-        _abandon(self._sink)
-
-
-class _Counted:
-    """A sink that counts: uploads cannot tell their position, and the footer's size has no other witness."""
-
-    closed = False
-
-    def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
-        self.size = 0
-
-    def write(self, data: Any) -> int:
-        """Pass on."""
-        count = memoryview(data).nbytes
-        self._sink.write(data)
-        self.size += count
-        return count
-
-    def tell(self) -> int:
-        """Bytes written."""
-        return self.size
-
-    def flush(self) -> None:
-        """The sink flushes when it likes."""
-
-    def close(self) -> None:
-        """The sink is closed by its owner, after the footer was read."""
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def readable(self) -> bool:
-        """Never."""
-        return False
-
-    def seekable(self) -> bool:
-        """Never."""
-        return False
-
-
-def _abandon(sink: BinaryIO) -> None:
-    discard = getattr(sink, "discard", None)
-    if discard is not None:
-        discard()
-
-
 def _as_type(column: pa.ChunkedArray, wanted: pa.Field) -> pa.ChunkedArray:
-    """The column in the wanted type where only the layout differs (string or large_string, child names); otherwise ArrowTypeError."""
+    """The column in the wanted layout (string for large_string, say), never in another type: ArrowTypeError."""
     if column.type == wanted.type:
         return column
+    if delta_type(column.type) != wanted.type and not same_shape(column.type, wanted.type):
+        raise pa.ArrowTypeError(f"the column {wanted.name!r} is {column.type}, not {wanted.type}")
     return column.cast(wanted.type)
-
-
-def dictionary_columns(sample: pa.Table) -> list[str]:
-    """The Parquet paths of columns with few distinct values among the first rows: a dictionary pays there, costs elsewhere."""
-    rows = sample.slice(0, _SAMPLE_ROWS)
-    found = []
-    for name in rows.column_names:
-        for path, values in _leaf_arrays(rows.column(name), name):
-            filled = len(values) - values.null_count
-            if pa.types.is_boolean(values.type) or filled == 0:
-                continue
-            if pc.count_distinct(values).as_py() <= max(filled * _FEW, 1):
-                found.append(path)
-    return found
-
-
-def _leaf_arrays(column: pa.ChunkedArray, path: str) -> list[tuple[str, pa.ChunkedArray]]:
-    kind = column.type
-    if pa.types.is_struct(kind):
-        fields = [(child.name, pc.struct_field(column, [place])) for place, child in enumerate(kind)]
-        return [leaf for name, values in fields for leaf in _leaf_arrays(values, f"{path}.{name}")]
-    if pa.types.is_map(kind):
-        entries = [("key", pa.chunked_array([c.keys for c in column.chunks], kind.key_type))]
-        entries.append(("value", pa.chunked_array([c.items for c in column.chunks], kind.item_type)))
-        return [leaf for name, values in entries for leaf in _leaf_arrays(values, f"{path}.key_value.{name}")]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _leaf_arrays(pc.list_flatten(column), f"{path}.list.element")
-    return [(path, column)]
-
-
-def _struct_leaves(schema: pa.Schema) -> list[tuple[tuple[str, ...], pa.DataType]]:
-    """Leaves that are below structs only, with their types."""
-    found: list[tuple[tuple[str, ...], pa.DataType]] = []
-
-    def walk(kind: pa.DataType, path: tuple[str, ...]) -> None:
-        if pa.types.is_struct(kind):
-            for child in kind:
-                walk(child.type, (*path, child.name))
-        else:
-            found.append((path, kind))
-
-    for column in schema:
-        walk(column.type, (column.name,))
-    return found
-
-
-def _has_nan(table: pa.Table, path: tuple[str, ...]) -> bool:
-    values = table.column(path[0])
-    for name in path[1:]:
-        values = pc.struct_field(values, [values.type.get_field_index(name)])
-    return bool(pc.any(pc.is_nan(values)).as_py())

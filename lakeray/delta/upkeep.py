@@ -1,0 +1,271 @@
+"""A Delta table is looked into and kept in shape here, beside running imports and without harm to them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import pyarrow as pa
+
+from lakeray.delta.failures import is_conflict, is_foreign, translated
+from lakeray.delta.log import LogCommit, read_back, read_commit
+from lakeray.delta.table import TableHandle, require_table
+from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.objects import join, open_store
+
+_TRIES = 20
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """One commit of a table. ``metadata`` holds what lakeray wrote beside the data."""
+
+    version: int
+    at: dt.datetime
+    operation: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    engine: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restore:
+    """Commit ``at_version`` set the table back to ``to_version``: what was committed between them is gone."""
+
+    at_version: int
+    to_version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveFile:
+    """A data file of the newest version; ``path`` is relative to the table, ``rows`` None without statistics."""
+
+    path: str
+    size_bytes: int
+    rows: int | None
+    partition_values: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimized:
+    """What a compaction did; ``version`` is the table's afterwards."""
+
+    files_removed: int
+    files_added: int
+    version: int
+
+
+def _entry(commit: LogCommit) -> HistoryEntry:
+    info = commit.info
+    moment = dt.datetime.fromtimestamp(int(info.get("timestamp", 0)) / 1000, tz=dt.UTC)
+    return HistoryEntry(
+        version=commit.version,
+        at=moment,
+        operation=str(info.get("operation", "unknown")),
+        parameters=dict(info.get("operationParameters") or {}),
+        metrics=dict(info.get("operationMetrics") or {}),
+        metadata=commit.metadata(),
+        engine=str(info.get("engineInfo", "")),
+    )
+
+
+def history(uri: str, limit: int | None = 100) -> list[HistoryEntry]:
+    """The newest commits, newest first, as far as the log still holds them; at most ``limit``."""
+    found: list[HistoryEntry] = []
+    for commit in read_back(uri, require_table(uri).version):
+        if limit is not None and len(found) >= limit:
+            break
+        found.append(_entry(commit))
+    return found
+
+
+def restores_since(
+    uri: str, version: int, *, lost_log: Literal["raise", "ignore"] = "raise", upto: int | None = None
+) -> list[Restore]:
+    """The RESTOREs among the commits after ``version`` (to ``upto``, default the newest), oldest first.
+
+    Raises ExactlyOnceError when the log no longer reaches back to ``version``, unless ``lost_log`` says to make do
+    with what is there.
+    """
+    newest = require_table(uri).version if upto is None else upto
+    store = open_store(uri)
+    found: list[Restore] = []
+    for number in range(newest, version, -1):
+        commit = read_commit(uri, number, store=store)
+        if commit is None:
+            if lost_log == "ignore":
+                break
+            raise ExactlyOnceError(
+                f"the log of {uri} was cleaned up beyond version {version}: a RESTORE since then cannot be ruled out",
+                uri=uri,
+                hint="compare the table with its source, then say `on_restore: keep`",
+            )
+        if commit.info.get("operation") == "RESTORE":
+            found.append(Restore(at_version=number, to_version=_target(uri, commit)))
+    return found[::-1]
+
+
+def _target(uri: str, commit: LogCommit) -> int:
+    """The version that a RESTORE went back to; one that names a time went to the last commit not after it."""
+    asked = commit.info.get("operationParameters") or {}
+    if asked.get("version") not in (None, "", "null"):
+        return int(asked["version"])
+    text = str(asked.get("datetime") or asked.get("timestamp") or "")
+    try:
+        moment = _moment(text)
+    except ValueError as error:
+        raise ExactlyOnceError(
+            f"the RESTORE in version {commit.version} of {uri} does not say what it went back to",
+            uri=uri,
+            hint="compare the table with its source, then say `on_restore: keep`",
+        ) from error
+    oldest = commit.version
+    for earlier in read_back(uri, commit.version - 1):
+        if int(earlier.info.get("timestamp", 0)) <= moment.timestamp() * 1000:
+            return earlier.version
+        oldest = earlier.version
+    return max(oldest - 1, 0)
+
+
+def _moment(text: str) -> dt.datetime:
+    if text.lstrip("-").isdigit():
+        return dt.datetime.fromtimestamp(int(text) / 1000, tz=dt.UTC)
+    moment = dt.datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def live_files(uri: str) -> list[LiveFile]:
+    """The data files of the newest version."""
+    return _live(require_table(uri))
+
+
+def _live(handle: TableHandle) -> list[LiveFile]:
+    adds = pa.table(handle.delta.get_add_actions())
+    return [
+        LiveFile(
+            path=row["path"],
+            size_bytes=row["size_bytes"],
+            rows=row.get("num_records"),
+            partition_values=row.get("partition") or row.get("partition_values") or {},
+        )
+        for row in adds.select(
+            [name for name in adds.column_names if name not in ("min", "max", "null_count")]
+        ).to_pylist()
+    ]
+
+
+def _again_on_conflict(uri: str, doing: str, work: Callable[[TableHandle], _Answer]) -> _Answer:
+    """Do ``work`` on a fresh handle, and again on another while others are faster."""
+    tries = 0
+    while True:
+        try:
+            return work(require_table(uri))
+        except Exception as error:
+            tries += 1
+            if is_conflict(error) and tries < _TRIES:
+                continue
+            if is_foreign(error):
+                raise translated(error, uri, doing) from error
+            raise
+
+
+def optimize(uri: str, target_size: int | None = None, *, max_concurrent_tasks: int | None = None) -> Optimized:
+    """Merge small files into files of about ``target_size`` bytes (default: the table's, or 100 MB).
+
+    Safe beside imports: rows and transaction ids stay as they are. Raises UnsupportedTable where lakeray may not
+    write, CommitConflict when other writers never left a gap.
+    """
+    from deltalake import PostCommitHookProperties, WriterProperties
+
+    def work(handle: TableHandle) -> Optimized:
+        handle.check_writable()
+        done = handle.delta.optimize.compact(
+            target_size=target_size,
+            max_concurrent_tasks=max_concurrent_tasks,
+            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+        )
+        return Optimized(
+            files_removed=int(done["numFilesRemoved"]),
+            files_added=int(done["numFilesAdded"]),
+            version=int(handle.delta.version()),
+        )
+
+    return _again_on_conflict(uri, "merging small files", work)
+
+
+def vacuum(
+    uri: str,
+    retention_hours: int | None = None,
+    *,
+    dry_run: bool = True,
+    protected: Collection[str] = (),
+) -> list[str]:
+    """Delete data files that no version within the retention needs; returns their paths, relative to the table.
+
+    Two kinds: files that commits removed more than ``retention_hours`` ago (default: the table's, or a week), and
+    Parquet files older than that which no commit names: left by attempts that died. Paths in ``protected`` (staged,
+    not yet committed) stay, as do ``_lakeray/``, ``_delta_log/``, everything that is not Parquet. A retention shorter
+    than the longest running batch can delete what that batch is about to commit, unless ``protected`` names it.
+    """
+    if retention_hours is not None and retention_hours < 0:
+        raise TableError(f"a retention of {retention_hours} hours is not possible", uri=uri, hint="say 0 hours or more")
+
+    def expired(handle: TableHandle) -> list[str]:
+        handle.check_writable()
+        removed = handle.delta.vacuum(
+            retention_hours=retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=False
+        )
+        return [str(path) for path in removed]
+
+    def unreferenced(handle: TableHandle) -> list[str]:
+        found = handle.delta.vacuum(
+            retention_hours=retention_hours, dry_run=True, enforce_retention_duration=False, full=True
+        )
+        return [str(path) for path in found]
+
+    gone = _again_on_conflict(uri, "vacuuming", expired)
+    candidates = set(_again_on_conflict(uri, "vacuuming", unreferenced)) - set(gone) - set(protected)
+    orphans = sorted(path for path in candidates if _deletable(path))
+    if not dry_run and orphans:
+        live = {file.path for file in live_files(uri)}  # committed since the candidates were listed
+        orphans = [path for path in orphans if path not in live]
+        store = open_store(uri)
+        for path in orphans:
+            store.delete(join(uri, path))
+    return list(dict.fromkeys(gone + orphans))
+
+
+def _deletable(path: str) -> bool:
+    hidden = any(part.startswith(("_", ".")) and "=" not in part for part in path.split("/"))
+    return path.endswith(".parquet") and not hidden
+
+
+def restore(uri: str, target: int | dt.datetime) -> int:
+    """Set the table back to a version, or to what it was at a moment (naive: UTC); returns the version that this makes.
+
+    Raises TableError when that version is not there or its files were vacuumed. An import sees the RESTORE and acts
+    on ``on_restore``.
+    """
+    if isinstance(target, dt.datetime) and target.tzinfo is None:
+        target = target.replace(tzinfo=dt.UTC)
+
+    def work(handle: TableHandle) -> int:
+        handle.check_writable("overwrite")
+        try:
+            handle.delta.restore(target)
+        except Exception as error:
+            if "missing file" not in str(error).lower():
+                raise
+            raise TableError(
+                f"{uri} cannot be restored to {target}: files of that version are gone ({str(error)[:300]})",
+                uri=uri,
+                hint="they were vacuumed: restore to a newer version (`lakeray tables history`), or import again",
+            ) from error
+        return require_table(uri).version
+
+    return _again_on_conflict(uri, f"restoring it to {target}", work)
