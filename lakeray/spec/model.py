@@ -58,7 +58,8 @@ class Workflow(Spec):
     def where(self, *path: str | int) -> str | None:
         """``file:line:column`` of what stands at ``path``, or of the nearest thing around it.
 
-        ``path`` is given key by key: ``"steps", "ingest", "import"``. None for a workflow that was not loaded from a file.
+        ``path`` is given key by key: ``"steps", "ingest", "import"``. None for a workflow that was not loaded from a
+        file.
         """
         place = next((p for n in range(len(path), 0, -1) if (p := self._positions.at.get(path[:n]))), None)
         if place is None:

@@ -194,6 +194,13 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
             continue
         for table, said in _mapping(data.get("tables")).items():
             uri = _get(said, "uri")
-            if isinstance(uri, str) and f"{place(uri)}/".startswith(f"{place(root)}/"):
+            if isinstance(uri, str) and _inside(uri, root):
                 hint = f"expected a place outside of source {name}, which would import the table's own files"
                 yield ("tables", table, "uri"), WrongValue(hint, found=quoted(uri))
+
+
+def _inside(uri: str, root: str) -> bool:
+    inner, outer = place(uri), place(root)
+    if outer in {"", "/"}:
+        return inner.startswith("/") == (outer == "/") and "://" not in inner
+    return f"{inner}/".startswith(f"{outer}/")

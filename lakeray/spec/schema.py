@@ -17,18 +17,33 @@ class _Generator(GenerateJsonSchema):
 
     schema_dialect = _DIALECT
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
         return False
 
     def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        return {"$schema": self.schema_dialect, **super().generate(schema, mode)}
+        return {"$schema": self.schema_dialect, **_tidied(super().generate(schema, mode))}
+
+
+def _tidied(schema: Any) -> Any:
+    """``schema`` with its descriptions on one line, with names that fit no pattern refused."""
+    if isinstance(schema, list):
+        return [_tidied(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tidied = {key: _tidied(value) for key, value in schema.items()}
+    if isinstance(tidied.get("description"), str):
+        tidied["description"] = " ".join(tidied["description"].split())
+    if isinstance(tidied.get("patternProperties"), dict):
+        tidied.setdefault("additionalProperties", False)
+        tidied.pop("propertyNames", None)
+    return tidied
 
 
 def workflow_json_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) that every workflow file fulfils, with each key's unit, default and advice.
 
-    It is looser than ``load_workflow``: names that refer to each other, time zones, types and cron expressions are texts to it.
+    It is looser than ``load_workflow``: names that refer to each other, time zones, types and cron expressions are
+    texts to it.
     """
     schema = Workflow.model_json_schema(by_alias=True, schema_generator=_Generator, mode="validation")
-    schema["title"] = "lakeray workflow"
-    return schema
+    return {**schema, "title": "lakeray workflow"}

@@ -79,17 +79,21 @@ class Spec(BaseModel):
         return valid
 
     @classmethod
+    def narrow(cls, schema: JsonSchemaValue) -> None:
+        """Say in the JSON Schema of the part what its fields alone do not."""
+
+    @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)
-        if cls.shorthand is None:
-            return schema
         full = handler.resolve_ref_schema(schema)
-        short = full["properties"][cls.shorthand]
-        alternatives = [option for option in short.get("anyOf", [short]) if option.get("type") != "null"]
-        plain = [{k: v for k, v in option.items() if k in _CONSTRAINTS} for option in alternatives]
-        copy = dict(full)
-        full.clear()
-        full.update({"anyOf": [*plain, copy], "description": copy.get("description", "")})
+        cls.narrow(full)
+        if cls.shorthand is not None:
+            short = full["properties"][cls.shorthand]
+            options = [option for option in short.get("anyOf", [short]) if option.get("type") != "null"]
+            plain = [{key: value for key, value in option.items() if key in _CONSTRAINTS} for option in options]
+            whole = dict(full)
+            full.clear()
+            full.update({"anyOf": [*plain, whole], "description": whole["description"]})
         return schema
 
 
@@ -150,11 +154,9 @@ class Choice(Spec):
             yield (), WrongValue(f"{cls.noun} has exactly one of: {listed}", found="none of its kinds")
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = super().__get_pydantic_json_schema__(core_schema, handler)
-        full = handler.resolve_ref_schema(schema)
-        full["oneOf"] = [{"required": [key]} for key in cls.options()]
-        return schema
+    def narrow(cls, schema: JsonSchemaValue) -> None:
+        """Exactly one of the choices."""
+        schema["oneOf"] = [{"required": [key]} for key in cls.options()]
 
 
 def repeated(values: object, key: str) -> Iterator[Complaint]:

@@ -90,13 +90,11 @@ _SIZE_SCHEMA = {
     ]
 }
 _UNIT = "([Mm][Ss]|[SsMmHhDdWw])"
+_DURATION_PATTERN = rf"^\s*(0+|\d[\d.]*\s*{_UNIT}(\s*\d[\d.]*\s*{_UNIT})*)\s*$"
 _DURATION_SCHEMA = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": _MAX_SECONDS},
-        {
-            "type": "string",
-            "pattern": r"^\s*(0+|\d[\d.\s]*([Mm][Ss]|[SsMmHhDdWw])(\s*\d[\d.]*\s*([Mm][Ss]|[SsMmHhDdWw]))*)\s*$",
-        },
+        {"type": "string", "pattern": _DURATION_PATTERN},
     ]
 }
 
