@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from lakeray.errors import ConfigError
 from lakeray.spec.units import parse_duration, parse_size
 from lakeray.spec.wrong import nearest, quoted
 
 LogFormat = Literal["text", "json"]
+ExecutorKind = Literal["auto", "tasks", "dataset", "inline"]
 
 _MIN_TASK_MEMORY = 32 * 2**20
 _DEFAULTS = {
@@ -20,6 +21,7 @@ _DEFAULTS = {
     "LAKERAY_TASK_MEMORY": "512MiB",
     "LAKERAY_CPUS": "",
     "LAKERAY_RAY_ADDRESS": "",
+    "LAKERAY_EXECUTOR": "auto",
     "LAKERAY_POLL_INTERVAL": "1s",
     "LAKERAY_LOG_FORMAT": "text",
 }
@@ -38,16 +40,19 @@ class Settings:
     """``LAKERAY_STATE``: ``sqlite:///path`` (three slashes for a relative path, four for an absolute one),
     ``redis://...`` or ``rediss://...``. Default: a file in the working directory's ``.lakeray/``."""
     catalog: str = _DEFAULTS["LAKERAY_CATALOG"]
-    """``LAKERAY_CATALOG``: uri or local path of the catalog. Default: ``.lakeray/catalog``. Put it into the lake to share
-    it."""
+    """``LAKERAY_CATALOG``: uri or local path of the catalog. Default: ``.lakeray/catalog``. To share it, put it into the
+    lake."""
     task_memory_bytes: int = 512 * 2**20
-    """``LAKERAY_TASK_MEMORY``: bytes that one task aims to stay below. Default: 512MiB, at least 32MiB. More makes larger
-    row groups, less lets more tasks run side by side."""
+    """``LAKERAY_TASK_MEMORY``: bytes that one task aims to stay below. Default: 512MiB, at least 32MiB. More makes
+    larger row groups, less lets more tasks run side by side."""
     cpus: int | None = None
     """``LAKERAY_CPUS``: CPUs that a local Ray may use. Default: all of the machine."""
     ray_address: str | None = None
-    """``LAKERAY_RAY_ADDRESS``: the cluster to join, such as ``auto`` or ``ray://host:10001``. Default: a local Ray of its
-    own."""
+    """``LAKERAY_RAY_ADDRESS``: the cluster to join, such as ``auto`` or ``ray://host:10001``. Default: a local Ray of
+    its own."""
+    executor: ExecutorKind = "auto"
+    """``LAKERAY_EXECUTOR``: how the tasks of a batch run. ``auto`` (default): bare Ray tasks for small batches, Ray Data
+    for large ones. ``tasks`` and ``dataset``: always the one or the other. ``inline``: in this process, without Ray."""
     poll_interval_s: float = 1.0
     """``LAKERAY_POLL_INTERVAL``: seconds between two looks at a source that is watched. Default: 1s."""
     log_format: LogFormat = "text"
@@ -64,7 +69,8 @@ class Settings:
             cpus=_cpus(values["LAKERAY_CPUS"]),
             ray_address=_ray_address(values["LAKERAY_RAY_ADDRESS"]),
             poll_interval_s=_poll_interval(values["LAKERAY_POLL_INTERVAL"]),
-            log_format=_log_format(values["LAKERAY_LOG_FORMAT"]),
+            executor=_one_of("LAKERAY_EXECUTOR", values, get_args(ExecutorKind)),
+            log_format=_one_of("LAKERAY_LOG_FORMAT", values, get_args(LogFormat)),
         )
 
 
@@ -135,9 +141,10 @@ def _poll_interval(value: str) -> float:
     return seconds
 
 
-def _log_format(value: str) -> LogFormat:
-    if value == "text":
-        return "text"
-    if value == "json":
-        return "json"
-    raise _wrong("LAKERAY_LOG_FORMAT", quoted(value), "set it to text or json")
+def _one_of(variable: str, values: Mapping[str, str], allowed: tuple[str, ...]) -> Any:
+    value = values[variable]
+    if value in allowed:
+        return value
+    near = nearest(value, allowed)
+    hint = f"set it to one of: {', '.join(allowed)}" + (f'. Did you mean "{near}"?' if near else "")
+    raise _wrong(variable, quoted(value), hint)

@@ -40,8 +40,8 @@ def read_document(text: str) -> Document:
     """The one YAML document in ``text``.
 
     Mappings become dicts with text keys, sequences lists, scalars text, whole numbers, floats, booleans or None, by
-    YAML 1.2 (``yes`` is text); dates stay text. Raises nothing: what is wrong stands in ``problems``, what can be read in
-    spite of it in ``data``.
+    YAML 1.2 (``yes`` is text); dates stay text. Raises nothing: what is wrong stands in ``problems``, what can be read
+    in spite of it in ``data``.
     """
     document = Document()
     if len(text) > MAX_CHARACTERS:

@@ -16,8 +16,8 @@ class Problem:
     """One thing that is wrong.
 
     ``line`` and ``column`` are 1-based, None when the file as a whole is meant. ``path`` names the place by its keys,
-    as in ``steps.ingest.import.mode``, and is empty for the whole. ``found`` describes what stands there, never a secret;
-    ``expected`` what could stand there; ``nearest`` is the right spelling that is closest, if one is close.
+    as in ``steps.ingest.import.mode``, and is empty for the whole. ``found`` describes what stands there, never a
+    secret; ``expected`` what could stand there; ``nearest`` is the right spelling that is closest, if one is close.
     """
 
     line: int | None = None

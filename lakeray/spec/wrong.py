@@ -48,7 +48,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str | None:
     by_folded: dict[str, str] = {}
     for name in allowed:
         by_folded.setdefault(name.casefold(), name)
-    close = get_close_matches(word[:200].casefold(), by_folded, n=1, cutoff=0.6 if len(word) > 3 else 0.5)  # noqa: PLR2004
+    cutoff = 0.6 if len(word) > 3 else 0.5  # noqa: PLR2004 - one wrong letter of two is half a word
+    close = get_close_matches(word[:200].casefold(), by_folded, n=1, cutoff=cutoff)
     return by_folded[close[0]] if close else None
 
 
