@@ -61,7 +61,8 @@ class RichObserver(TallyObserver):
             grid.add_row(self._spinner, name, Text(seen, style="dim"))
             return grid
         done, total = tally.objects, max(tally.total, 1)
-        bar = ProgressBar(total=total, completed=done, width=min(_BAR_WIDTH, max(8, width // 4)), complete_style="cyan", finished_style="cyan")
+        wide = min(_BAR_WIDTH, max(8, width // 4))
+        bar = ProgressBar(total=total, completed=done, width=wide, complete_style="cyan", finished_style="cyan")
         left = tally.left_s(now)
         first = Table.grid(padding=(0, 1))
         first.add_row(

@@ -59,9 +59,11 @@ def per_second(value: float, duration_s: float) -> float:
     return value / duration_s if duration_s > 0 else 0.0
 
 
-def percent(share: float) -> str:
-    """A share of one as ``99.1 %``, rounded down, so that only a whole is ``100 %`` ever shown."""
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one as ``99.1 %``, rounded down, so that only a whole is ever shown as ``100 %``."""
     if share >= 1:
         return "100 %"
-    cut = math.floor(share * 10_000 + 1e-9) / 100
-    return f"{cut:.2f}".rstrip("0").rstrip(".") + " %"
+    scale = 10**digits
+    cut = math.floor(share * 100 * scale + 1e-9) / scale
+    shown = f"{cut:.{digits}f}"
+    return (shown.rstrip("0").rstrip(".") if digits else shown) + " %"

@@ -14,7 +14,7 @@ from structlog.typing import Processor
 
 from lakeray.observability.figures import per_second
 from lakeray.observability.tally import Committed, Ended, Tally, TallyObserver
-from lakeray.observability.visible import visible
+from lakeray.observability.visible import visible, without_credentials
 
 Format = Literal["text", "json"]
 
@@ -22,7 +22,6 @@ Format = Literal["text", "json"]
 _SECRET_NAME = re.compile(
     r"secret|password|passwd|token|credential|api_?key|account_key|access_key|(^|_)dsn$", re.IGNORECASE
 )
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _CHATTY = ("ray", "botocore", "aiobotocore", "s3fs", "adlfs", "azure", "urllib3", "fsspec", "asyncio")
 
 
@@ -47,15 +46,28 @@ def configure(*, format: Format = "text", level: str = "info", stream: TextIO | 
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_final(format, handler.stream))
-    )
+    handler = logging.StreamHandler(stream) if stream else _ToStderr()
+    final = _final(format, stream or sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Asks for standard error at every record: a progress display that redirects it keeps its lines whole."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None: ...
 
 
 def _final(format: Format, stream: TextIO) -> list[Processor]:  # noqa: A002
@@ -72,7 +84,7 @@ def redact(_: object, __: str, record: MutableMapping[str, Any]) -> MutableMappi
         if _SECRET_NAME.search(key):
             record[key] = "(hidden)"
         elif isinstance(value, str):
-            record[key] = _USER_IN_URL.sub("(hidden)", value)
+            record[key] = without_credentials(value)
     return record
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Cc controls (escape sequences, newlines), Cf formats (bidirectional overrides, zero widths), Cs lone surrogates from
 # undecodable file names, Zl and Zp line breaks: none of these may steer a terminal, a table or a page.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_USER_IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _JOINER = "\N{ZERO WIDTH JOINER}"
 
 
@@ -31,3 +33,8 @@ def _spelled(char: str) -> str:
         return char
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
+
+
+def without_credentials(text: str) -> str:
+    """``text`` with user and password of every url in it hidden."""
+    return _USER_IN_URL.sub("(hidden)", text)

@@ -1,0 +1,113 @@
+"""Commands about the ledger: what happened to every object version."""
+
+# ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lakeray.cli import lakes, unbuilt, views
+from lakeray.cli.documents import plain
+from lakeray.cli.options import File, Json, Limit, Step
+from lakeray.cli.reply import Reply
+from lakeray.observability.figures import counted
+
+app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
+
+_OUTCOMES = "loaded, partly_loaded, failed, superseded, skipped or poison"
+Uri = Annotated[
+    str | None, typer.Option("--uri", metavar="GLOB", help="Only objects whose uri matches, such as '*/2024/*'.")
+]
+
+
+@app.command()
+def show(
+    file: File,
+    *,
+    step: Step = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", metavar="NAME", help=f"Only {_OUTCOMES}.")] = None,
+    uri: Uri = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, metavar="N", help="Only this batch.")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+) -> Reply:
+    """List objects with outcome, rows, first error.
+
+    [dim]lakeray ledger show orders.yaml --outcome failed[/dim]
+    """
+    with lakes.opened() as lake:
+        found = lake.ledger(file, step=step).show(outcome=outcome, uri_glob=uri, batch=batch, limit=limit)
+        rows = plain(found)
+    return Reply(document={"objects": rows}, view=_listing(rows, limit))
+
+
+def _listing(rows: list[dict[str, object]], limit: int) -> object:
+    if not rows:
+        return views.quiet("No object matches.")
+    more = [views.quiet(f"Only the first {limit}: --limit shows more.")] if len(rows) == limit else []
+    return views.stacked([views.grid(rows), *more])
+
+
+@app.command()
+def reset(
+    file: File,
+    *,
+    step: Step = None,
+    uri: Uri = None,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, metavar="N", help="Only this batch; give it again for more.")
+    ] = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option("--outcome", metavar="NAME", help=f"Only {_OUTCOMES}; give it again for more.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All objects, when no other option chooses some.")] = False,
+    json: Json = False,
+) -> Reply:
+    """Forget chosen objects, so that the next run imports them again.
+
+    Rows that they wrote before stay in the table: choose objects that failed, or delete their rows first.
+
+    [dim]lakeray ledger reset orders.yaml --outcome poison[/dim]
+    """
+    if not (uri or batch or outcome or everything):
+        raise typer.BadParameter("choose objects with --uri, --batch or --outcome, or say --all")
+    with lakes.opened() as lake:
+        number = lake.ledger(file, step=step).reset(uri_glob=uri, batches=batch or None, outcomes=outcome or None)
+    told = f"{counted(number, 'object')} reset; the next run imports them again" if number else "No object matches."
+    return Reply(document={"reset": number}, view=views.good(told) if number else views.quiet(told))
+
+
+@app.command()
+def abandon(
+    file: File,
+    *,
+    step: Step = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm: the open batch is closed without its rows.")] = False,
+    json: Json = False,
+) -> Reply:
+    """Close a batch that cannot be finished, without its rows.
+
+    Its objects count as not imported. Correcting the workflow file, then running again, is better where it works.
+
+    [dim]lakeray ledger abandon orders.yaml --step ingest --yes[/dim]
+    """
+    if not yes:
+        raise typer.BadParameter("say --yes: the open batch is closed without its rows")
+    with lakes.opened() as lake:
+        number = lake.ledger(file, step=step).abandon()
+    return Reply(document={"abandoned": number}, view=views.good(f"batch {number} is closed without its rows"))
+
+
+@app.command()
+def rebuild(file: File, *, step: Step = None, json: Json = False) -> Reply:
+    """Write a lost ledger anew from manifests, results and the table's history.
+
+    [dim]lakeray ledger rebuild orders.yaml --step ingest[/dim]
+    """
+    with lakes.opened() as lake:
+        number = lake.ledger(file, step=step).rebuild()
+    return Reply(document={"rows": number}, view=views.good(f"the ledger is rebuilt: {counted(number, 'row')}"))
+
+
+unbuilt.register(app, group="ledger")

@@ -1,0 +1,110 @@
+"""Commands that look before anything is imported."""
+
+# ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from lakeray.cli import lakes, views
+from lakeray.cli.documents import plain
+from lakeray.cli.options import File, Json, Steps
+from lakeray.cli.reply import Reply
+from lakeray.observability.figures import count, counted
+
+_SAMPLE = 5
+
+
+def validate(file: File, *, json: Json = False) -> Reply:
+    """Check a workflow file; start nothing.
+
+    Every problem is shown with its line, what was found, what is allowed and the nearest right spelling.
+
+    [dim]lakeray validate orders.yaml[/dim]
+    """
+    with lakes.opened() as lake:
+        workflow = lake.validate(file)
+    steps = [str(name) for name in workflow.ordered()]
+    document = {"valid": True, "file": file, "workflow": workflow.workflow, "tenant": workflow.tenant, "steps": steps}
+    told = f"{file} is valid: workflow {workflow.workflow}, {counted(len(steps), 'step')} ({', '.join(steps)})"
+    return Reply(document=document, view=views.good(told))
+
+
+def plan(file: File, *, step: Steps = None, json: Json = False) -> Reply:
+    """Say what a run would import; write nothing.
+
+    [dim]lakeray plan orders.yaml --step ingest[/dim]
+    """
+    with lakes.opened() as lake:
+        plans = plain(lake.plan(file, steps=step or None))
+    none = views.quiet("This workflow has no import step.")
+    return Reply(document={"plans": plans}, view=views.stacked([_plan(found) for found in plans] or [none]))
+
+
+def _plan(found: dict[str, Any]) -> RenderableType:
+    new, sample = found.get("new") or 0, found.get("sample") or []
+    if found.get("pending_batch") is not None:
+        what = f"batch {found['pending_batch']} was begun; a run finishes it first"
+    elif new:
+        batches = counted(found.get("batches") or 1, "batch", "batches")
+        what = f"{views.some(new, 'object', found.get('size_bytes') or 0)} in {batches}"
+    else:
+        what = "nothing new"
+    lines = [
+        ("from", found.get("source_uri")),
+        ("into", found.get("table_uri")),
+        ("listing", _listing(found)),
+        ("to import", what),
+        ("new columns", found.get("new_columns")),
+    ]
+    shown = [views.quiet(f"    {uri}") for uri in sample[:_SAMPLE]]
+    if shown and new > len(shown):
+        shown.append(views.quiet(f"    and {count(new - len(shown))} more"))
+    notes = [views.quiet(f"  {note}") for note in found.get("notes") or []]
+    listed = views.facts((f"  {name}", value) for name, value in lines)
+    return Group(views.title(str(found.get("step"))), listed, *shown, *notes)
+
+
+def _listing(found: dict[str, Any]) -> str:
+    parts = [f"{count(found.get('listed') or 0)} listed", f"{count(found.get('known') or 0)} known"]
+    parts += [f"{count(found[name])} {name}" for name in ("changed", "deleted") if found.get(name)]
+    return ", ".join(parts)
+
+
+def discover(
+    file: File,
+    *,
+    source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only this source.")] = None,
+    register: Annotated[
+        bool, typer.Option("--register", help="Put format, schema and statistics into the catalog.")
+    ] = False,
+    json: Json = False,
+) -> Reply:
+    """Look at the sources: objects, format, schema; import nothing.
+
+    [dim]lakeray discover orders.yaml --register[/dim]
+    """
+    with lakes.opened() as lake:
+        found = plain(lake.discover(file, source=source, register=register))
+    none = views.quiet("This workflow has no source.")
+    return Reply(document={"sources": found}, view=views.stacked([_source(one) for one in found] or [none]))
+
+
+def _source(found: dict[str, Any]) -> RenderableType:
+    left_out = found.get("temporary_left_out")
+    lines = [
+        ("uri", found.get("uri")),
+        ("format", found.get("format")),
+        ("objects", views.some(found.get("objects") or 0, "object", found.get("size_bytes") or 0)),
+        ("modified", " to ".join(found[age] for age in ("oldest", "newest") if found.get(age))),
+        ("new", count(found.get("new") or 0)),
+        ("changed", found.get("changed") or None),
+        ("deleted", found.get("deleted") or None),
+        ("left out", counted(left_out, "temporary name") if left_out else None),
+        ("catalog", "registered" if found.get("registered") else None),
+    ]
+    schema = [{"column": name, "type": kind} for name, kind in (found.get("schema") or {}).items()]
+    parts: list[RenderableType] = [views.title(str(found.get("source"))), views.facts(lines)]
+    return Group(*parts, "", views.grid(schema, ["column", "type"])) if schema else Group(*parts)

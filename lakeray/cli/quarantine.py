@@ -1,0 +1,41 @@
+"""Commands about quarantine: the rows that were refused."""
+
+# ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lakeray.cli import lakes, unbuilt, views
+from lakeray.cli.documents import plain
+from lakeray.cli.options import File, Json, Limit
+from lakeray.cli.reply import Reply
+
+app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin.")
+unbuilt.register(app, group="quarantine")
+
+
+@app.callback()
+def _group() -> None:
+    """Refused rows with reason and origin."""
+
+
+@app.command("list")
+def list_rows(
+    file: File,
+    *,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="NAME", help="The table; needed when the file has several.")
+    ] = None,
+    limit: Limit = 100,
+    json: Json = False,
+) -> Reply:
+    """List refused rows with their reason and where they came from.
+
+    [dim]lakeray quarantine list orders.yaml --limit 20[/dim]
+    """
+    with lakes.opened() as lake:
+        rows = plain(lake.quarantine(file, table=table, limit=limit))
+    none = views.quiet("Nothing is in quarantine.")
+    return Reply(document={"rows": rows}, view=views.grid(rows) if rows else none)
