@@ -40,8 +40,8 @@ class Settings:
     """``LAKERAY_STATE``: ``sqlite:///path`` (three slashes for a relative path, four for an absolute one),
     ``redis://...`` or ``rediss://...``. Default: a file in the working directory's ``.lakeray/``."""
     catalog: str = _DEFAULTS["LAKERAY_CATALOG"]
-    """``LAKERAY_CATALOG``: uri or local path of the catalog. Default: ``.lakeray/catalog``. To share it, put it into the
-    lake."""
+    """``LAKERAY_CATALOG``: uri or local path of the catalog. Default: ``.lakeray/catalog``. To share it, put it into
+    the lake."""
     task_memory_bytes: int = 512 * 2**20
     """``LAKERAY_TASK_MEMORY``: bytes that one task aims to stay below. Default: 512MiB, at least 32MiB. More makes
     larger row groups, less lets more tasks run side by side."""
@@ -51,8 +51,8 @@ class Settings:
     """``LAKERAY_RAY_ADDRESS``: the cluster to join, such as ``auto`` or ``ray://host:10001``. Default: a local Ray of
     its own."""
     executor: ExecutorKind = "auto"
-    """``LAKERAY_EXECUTOR``: how the tasks of a batch run. ``auto`` (default): bare Ray tasks for small batches, Ray Data
-    for large ones. ``tasks`` and ``dataset``: always the one or the other. ``inline``: in this process, without Ray."""
+    """``LAKERAY_EXECUTOR``: how the tasks of a batch run. ``auto`` (default): bare Ray tasks for small batches, Ray
+    Data for large ones. ``tasks``, ``dataset``: always the one, the other. ``inline``: in this process, without Ray."""
     poll_interval_s: float = 1.0
     """``LAKERAY_POLL_INTERVAL``: seconds between two looks at a source that is watched. Default: 1s."""
     log_format: LogFormat = "text"

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lakeray.spec.document import MAX_CHARACTERS, Document, Place, read_document
-from lakeray.spec.model import Positions, Workflow
+from lakeray.spec.model import FROM_FILE, Positions, Workflow
 from lakeray.spec.problems import Problem, WorkflowFileError, path_text
 from lakeray.spec.strict import Loc
 from lakeray.spec.wrong import WrongValue, nearest, quoted
@@ -90,7 +90,7 @@ def _workflow(text: str, file: str) -> Workflow:
             problems.append(Problem(line=1, column=1, found=found, expected=expected))
     else:
         try:
-            workflow = Workflow.model_validate(data, by_alias=True, by_name=False)
+            workflow = Workflow.model_validate(data, by_alias=True, by_name=False, context={FROM_FILE: True})
         except ValidationError as error:
             problems.extend(_problems(error, document))
     if problems or workflow is None:

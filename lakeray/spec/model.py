@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from lakeray.spec.references import reference_complaints
 from lakeray.spec.schedule import Schedule
@@ -15,8 +16,12 @@ from lakeray.spec.strict import Complaint, Loc, Spec
 from lakeray.spec.tables import Table
 from lakeray.spec.targets import Target
 from lakeray.spec.texts import Name
+from lakeray.spec.wrong import WrongValue
 
 __all__ = ["Positions", "Schedule", "Source", "Step", "Table", "Target", "Workflow"]
+
+FROM_FILE = "keys as in a file"
+"""Set in the validation context when every key is spelt as in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,14 @@ class Workflow(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Names that nothing has, steps in a circle, places that are used twice."""
         yield from reference_complaints(data)
+
+    @model_validator(mode="after")
+    def _made_in_python(self, info: ValidationInfo) -> Self:
+        """Parts given by attribute names are held to the rules of names that ``complaints`` sees in a file."""
+        if not (info.context or {}).get(FROM_FILE):
+            for loc, wrong in reference_complaints(self.model_dump(by_alias=True, exclude_unset=True)):
+                raise WrongValue(f"{'.'.join(map(str, loc))}: {wrong}")
+        return self
 
     def where(self, *path: str | int) -> str | None:
         """``file:line:column`` of what stands at ``path``, or of the nearest thing around it.

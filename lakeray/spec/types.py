@@ -218,7 +218,10 @@ class _Parser:
             self.take()
             self.want("tz")
             self.want("=")
-            zone = _zone(self.take(), self)
+            parts: list[str] = []
+            while self.peek() not in {"]", ""}:
+                parts.append(self.take())
+            zone = _zone("".join(parts), self)
         self.want("]")
         return pa.timestamp(unit, tz=zone)
 

@@ -16,13 +16,13 @@ _SIZES = {
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50,
 }  # fmt: skip
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*(B|[KMGTP]I?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(B|[KMGTP]I?B)?", re.IGNORECASE | re.ASCII)
 _MAX_SIZE = 2**63 - 1
 SIZE_HELP = "expected a size such as 512KiB, 256MiB or 8GiB (also KB, MB, GB), or a whole number of bytes"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = r"\d{1,12}(?:\.\d{1,9})?\s*(?:ms|s|m|h|d|w)"
-_DURATION = re.compile(rf"{_PART}(?:\s*{_PART})*")
+_DURATION = re.compile(rf"{_PART}(?:\s*{_PART})*", re.ASCII)
 _MAX_SECONDS = 100 * 366 * 86400.0
 DURATION_HELP = "expected a duration such as 500ms, 2s, 15m, 1h30m or 7d, or a number of seconds"
 
@@ -86,7 +86,7 @@ def _duration(value: object) -> float:
 _SIZE_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": _MAX_SIZE},
-        {"type": "string", "pattern": r"^\s*\d{1,18}(\.\d{1,9})?\s*([Bb]|[KkMmGgTtPp][Ii]?[Bb])?\s*$"},
+        {"type": "string", "pattern": r"^\s*\d{1,19}(\.\d{1,9})?\s*([Bb]|[KkMmGgTtPp][Ii]?[Bb])?\s*$"},
     ]
 }
 _UNIT = "([Mm][Ss]|[SsMmHhDdWw])"
