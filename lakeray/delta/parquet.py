@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -89,6 +90,9 @@ class ParquetFile:
 
     def discard(self) -> None:
         """Leave nothing behind under the file's name."""
+        self._counted.mute()
+        with suppress(Exception):
+            self._parquet.close()  # or its finaliser would write a footer
         _abandon(self._sink)
 
 
@@ -98,13 +102,18 @@ class _Counted:
     closed = False
 
     def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
+        self._sink: BinaryIO | None = sink
         self.size = 0
+
+    def mute(self) -> None:
+        """Pass nothing on any more."""
+        self._sink = None
 
     def write(self, data: Any) -> int:
         """Pass on."""
         count = memoryview(data).nbytes
-        self._sink.write(data)
+        if self._sink is not None:
+            self._sink.write(data)
         self.size += count
         return count
 

@@ -90,16 +90,9 @@ def folder(partition_by: list[str], values: Values) -> str:
     cut value.
     """
     return "".join(
-        f"{_encoded(name)}={_folder_value(value)}/" for name, value in zip(partition_by, values, strict=True)
+        f"{_encoded(name)}={NULL_FOLDER if value is None else _encoded(value)}/"
+        for name, value in zip(partition_by, values, strict=True)
     )
-
-
-def _folder_value(value: str | None) -> str:
-    if value is None:
-        return NULL_FOLDER
-    if value == NULL_FOLDER:
-        return "%5F" + NULL_FOLDER[1:]
-    return _encoded(value)
 
 
 def _encoded(text: str) -> str:

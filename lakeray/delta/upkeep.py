@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -147,7 +148,7 @@ def _live(handle: TableHandle) -> list[LiveFile]:
     adds = pa.table(handle.delta.get_add_actions())
     return [
         LiveFile(
-            path=row["path"],
+            path=unquote(row["path"]),  # the log holds it percent-encoded
             size_bytes=row["size_bytes"],
             rows=row.get("num_records"),
             partition_values=row.get("partition") or row.get("partition_values") or {},

@@ -41,6 +41,7 @@ class StagedWriter:
         self._root = root_uri
         self._schema = schema
         self._partition_by = list(partition_by)
+        self._not_null = [column.name for column in schema if not column.nullable]
         self._file_schema = pa.schema([column for column in schema if column.name not in partition_by])
         self._prefix = prefix
         self._options = options or WriteOptions()
@@ -66,6 +67,13 @@ class StagedWriter:
         """Take rows in; columns may come in any order. Raises TableError unless names and types are the schema's."""
         if not table.schema.equals(self._schema):
             table = self._conformed(table)
+        for name in self._not_null:
+            if table.column(name).null_count:
+                raise TableError(
+                    f"the column {name!r} of {self._root} takes no null, but rows have one",
+                    uri=self._root,
+                    hint="an expectation can quarantine such rows first",
+                )
         for key, rows in split(table, self._partition_by):
             buffer = self._buffers.setdefault(key, _Buffer())
             self._buffered += buffer.add(rows)
