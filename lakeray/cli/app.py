@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from lakeray.cli import demo, environment, ledger, look, quarantine, run, tables, unbuilt
 
@@ -22,6 +23,29 @@ LOOK = "Look, repair"
 SETUP = "Environment"
 
 
+class _InOrder(TyperGroup):
+    """Shows commands in the order of a newcomer's day, groups between them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = list(_ORDER)
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+
+
+_ORDER = (
+    "demo",
+    "validate",
+    "plan",
+    "discover",
+    "run",
+    "ledger",
+    "quarantine",
+    "tables",
+    "doctor",
+    "schema",
+    "version",
+)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(environment.own_version())
@@ -30,6 +54,7 @@ def _version(wanted: bool) -> None:
 
 app = typer.Typer(
     name="lakeray",
+    cls=_InOrder,
     help=_HELP,
     epilog=f"{_EXITS}\n\n{unbuilt.epilog()}",
     rich_markup_mode="rich",

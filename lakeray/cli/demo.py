@@ -1,5 +1,6 @@
 """The command that shows what lakeray does: `lakeray demo`."""
 
+# ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
 from __future__ import annotations
 
 import shutil

@@ -46,21 +46,19 @@ def version(*, json: Json = False) -> Reply:
 def schema(*, json: Json = False) -> Reply:
     """Print the JSON Schema of the workflow file, for editors.
 
-    With `# yaml-language-server: $schema=lakeray.schema.json` as its first line, an editor completes and checks a
-    workflow file.
+    An editor completes and checks a workflow file whose first line is
+    `# yaml-language-server: $schema=lakeray.schema.json`.
 
     [dim]lakeray schema > lakeray.schema.json[/dim]
     """
-    from lakeray.spec import json_schema
+    from lakeray.spec.schema import workflow_json_schema
 
-    document = json_schema()
+    document = workflow_json_schema()
     return Reply(document=document, view=dumps(document))
 
 
 def doctor(
-    file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A workflow file: its uris are tried as well.")
-    ] = None,
+    file: Annotated[str | None, typer.Argument(help="A workflow file: its uris are tried as well.")] = None,
     *,
     json: Json = False,
 ) -> Reply:

@@ -29,7 +29,7 @@ def reply_to(error: BaseException, command: str = "lakeray") -> Reply:
     if isinstance(error, LakerayError):
         reply = _expected(error)
     elif isinstance(error, typer.TyperException):
-        reply = usage(error.format_message(), getattr(getattr(error, "ctx", None), "command_path", None) or command)
+        reply = _wrong_arguments(error, command)
     elif isinstance(error, KeyboardInterrupt | typer.Abort):
         reply = interrupted()
     else:
@@ -42,9 +42,17 @@ def reply_to(error: BaseException, command: str = "lakeray") -> Reply:
     )
 
 
-def usage(message: str, command: str = "lakeray") -> Reply:
-    """Arguments that cannot be used."""
-    return _reply(code="usage", message=message, hint=f"`{command} --help` shows what is allowed", exit_code=2)
+def _wrong_arguments(error: typer.TyperException, command: str) -> Reply:
+    path = getattr(getattr(error, "ctx", None), "command_path", None) or command
+    message = error.format_message()
+    reply = _reply(
+        code="usage",
+        message=message or "a command is missing",
+        hint=f"`{path} --help` shows what is allowed",
+        exit_code=2,
+    )
+    # Without a message typer has shown the help already.
+    return reply if message else Reply(document=reply.document, exit_code=2)
 
 
 def interrupted() -> Reply:
@@ -85,16 +93,13 @@ def _reply(
     listed = list(problems)
     if listed:
         document["problems"] = [plain(problem) for problem in listed]
-    return Reply(document={"error": document}, aside=[_view(message, hint, listed)], exit_code=exit_code)
+    return Reply(document={"error": document}, aside=[_view(message, hint)], exit_code=exit_code)
 
 
-def _view(message: str, hint: str | None, problems: list[object]) -> RenderableType:
-    # Several lines are lakeray's own layout (a list of problems); within each, nothing may steer the terminal.
+def _view(message: str, hint: str | None) -> RenderableType:
+    # Several lines are lakeray's own layout (one problem each); within a line nothing may steer the terminal.
     lines = [visible(line) for line in message.splitlines()] or [""]
     parts: list[RenderableType] = [Text.assemble(("✗ ", "bold red"), "\n  ".join(lines))]
-    shown = [str(problem) for problem in problems]
-    if len(shown) > 1 or (shown and shown[0] not in message):
-        parts += [Text(f"  {visible(problem)}") for problem in shown if problem not in message]
     if hint:
         parts.append(Text(f"  → {visible(hint)}", style="cyan"))
     return Group(*parts)

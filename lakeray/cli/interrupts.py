@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from lakeray.errors import Cancelled
 from lakeray.observability.figures import counted
@@ -23,17 +23,13 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._exit) -> RunSummary:
-    """Start a run, wait for its end; on Ctrl-C or SIGTERM cancel it, then wait for its clean end.
+    """Start a run, wait for its end; Ctrl-C or SIGTERM cancels it, its clean end is waited for still.
 
-    A second signal leaves the process at once (exit code 130): the protocol survives that too, it only costs a recovery.
+    A second signal leaves the process at once (exit code 130): the protocol survives that too, it only costs a
+    recovery. Raises KeyboardInterrupt for a signal that came before the run was there.
     """
-    with _signals(leave):
-        run = start()
-        try:
-            return run.result()
-        except KeyboardInterrupt:
-            _say("Stopping cleanly. Press Ctrl-C again to leave at once.")
-            run.cancel()
+    with _Signals(leave) as signals:
+        run = signals.run = start()
         try:
             return run.result()
         except Cancelled:
@@ -46,28 +42,40 @@ def committed(summary: RunSummary) -> str:
     return f"{counted(number, 'batch is', 'batches are')} committed"
 
 
-@contextmanager
-def _signals(leave: Callable[[int], object]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen = 0
+class _Signals:
+    """Handles signals while it is entered, where that is possible: in the main thread.
 
-    def handle(_: int, __: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 1:
+    The handler cancels by itself, for an exception thrown out of ``Thread.join`` makes CPython 3.11 take a running
+    thread for a finished one (https://github.com/python/cpython/issues/90882).
+    """
+
+    def __init__(self, leave: Callable[[int], object]) -> None:
+        self.run: Run | None = None
+        self._leave = leave
+        self._seen = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            handled = (signal.SIGINT, signal.SIGTERM)
+            self._before = {number: signal.signal(number, self._handle) for number in handled}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _: int, __: FrameType | None) -> None:
+        self._seen += 1
+        if self.run is None:
             raise KeyboardInterrupt
+        if self._seen == 1:
+            _say("Stopping cleanly. Press Ctrl-C again to leave at once.")
+            self.run.cancel()
+            return
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
         _say(f"{cursor}Left at once. Run the same command again: nothing is lost.")
-        leave(AT_ONCE)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        self._leave(AT_ONCE)
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
 from lakeray.cli import lakes, unbuilt, views
 from lakeray.cli.documents import plain
@@ -42,7 +43,7 @@ def show(
     return Reply(document={"objects": rows}, view=_listing(rows, limit))
 
 
-def _listing(rows: list[dict[str, object]], limit: int) -> object:
+def _listing(rows: list[dict[str, object]], limit: int) -> RenderableType:
     if not rows:
         return views.quiet("No object matches.")
     more = [views.quiet(f"Only the first {limit}: --limit shows more.")] if len(rows) == limit else []
@@ -66,7 +67,8 @@ def reset(
 ) -> Reply:
     """Forget chosen objects, so that the next run imports them again.
 
-    Rows that they wrote before stay in the table: choose objects that failed, or delete their rows first.
+    Rows that they wrote before stay in the table: choose objects that
+    failed, or delete their rows first.
 
     [dim]lakeray ledger reset orders.yaml --outcome poison[/dim]
     """
@@ -88,7 +90,8 @@ def abandon(
 ) -> Reply:
     """Close a batch that cannot be finished, without its rows.
 
-    Its objects count as not imported. Correcting the workflow file, then running again, is better where it works.
+    Its objects count as not imported. Where it helps, correct the workflow
+    file and run again instead.
 
     [dim]lakeray ledger abandon orders.yaml --step ingest --yes[/dim]
     """

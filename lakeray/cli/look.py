@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from lakeray.cli import lakes, views
 from lakeray.cli.documents import plain
 from lakeray.cli.options import File, Json, Steps
 from lakeray.cli.reply import Reply
+from lakeray.errors import NotBuiltError
 from lakeray.observability.figures import count, counted
 
 _SAMPLE = 5
@@ -20,16 +22,36 @@ _SAMPLE = 5
 def validate(file: File, *, json: Json = False) -> Reply:
     """Check a workflow file; start nothing.
 
-    Every problem is shown with its line, what was found, what is allowed and the nearest right spelling.
+    Every problem is shown with its line, what was found, what is allowed
+    and the nearest right spelling.
 
     [dim]lakeray validate orders.yaml[/dim]
     """
-    with lakes.opened() as lake:
-        workflow = lake.validate(file)
-    steps = [str(name) for name in workflow.ordered()]
-    document = {"valid": True, "file": file, "workflow": workflow.workflow, "tenant": workflow.tenant, "steps": steps}
+    # Not through the lake: whoever checks a file in an editor or a hook does not want to wait for Delta.
+    from lakeray.spec.built import refuse_unbuilt
+    from lakeray.spec.load import load_workflow
+
+    workflow = load_workflow(Path(file))
+    steps = workflow.ordered()
+    unbuilt: NotBuiltError | None = None
+    try:
+        refuse_unbuilt(workflow)
+    except NotBuiltError as error:
+        unbuilt = error
     told = f"{file} is valid: workflow {workflow.workflow}, {counted(len(steps), 'step')} ({', '.join(steps)})"
-    return Reply(document=document, view=views.good(told))
+    aside: list[RenderableType] = []
+    if unbuilt is not None:
+        aside = [views.warning("this version cannot run all of it:"), *map(views.quiet, str(unbuilt).splitlines())]
+    document = {
+        "valid": True,
+        "file": file,
+        "workflow": workflow.workflow,
+        "tenant": workflow.tenant,
+        "steps": steps,
+        "runnable": unbuilt is None,
+        "not_built": None if unbuilt is None else unbuilt.message,
+    }
+    return Reply(document=document, view=views.good(told), aside=aside)
 
 
 def plan(file: File, *, step: Steps = None, json: Json = False) -> Reply:
@@ -44,7 +66,7 @@ def plan(file: File, *, step: Steps = None, json: Json = False) -> Reply:
 
 
 def _plan(found: dict[str, Any]) -> RenderableType:
-    new, sample = found.get("new") or 0, found.get("sample") or []
+    new, sample = found.get("new") or 0, found.get("samples") or []
     if found.get("pending_batch") is not None:
         what = f"batch {found['pending_batch']} was begun; a run finishes it first"
     elif new:
@@ -105,6 +127,6 @@ def _source(found: dict[str, Any]) -> RenderableType:
         ("left out", counted(left_out, "temporary name") if left_out else None),
         ("catalog", "registered" if found.get("registered") else None),
     ]
-    schema = [{"column": name, "type": kind} for name, kind in (found.get("schema") or {}).items()]
+    schema = [{"column": name, "type": kind} for name, kind in (found.get("columns") or {}).items()]
     parts: list[RenderableType] = [views.title(str(found.get("source"))), views.facts(lines)]
     return Group(*parts, "", views.grid(schema, ["column", "type"])) if schema else Group(*parts)

@@ -64,8 +64,9 @@ def run(
 ) -> Reply:
     """Import what is new, step by step; print the report.
 
-    All that was there at the start is imported, then the command ends. Nothing is imported twice, whatever stops it:
-    running the same command again goes on where it ended. A `schedule` in the file is ignored.
+    All that was there at the start is imported, then the command ends.
+    Whatever stops it, run it again: nothing is lost or imported twice.
+    A `schedule` in the file is ignored.
 
     [dim]lakeray run orders.yaml[/dim]
     [dim]lakeray run orders.yaml --report html -o report.html[/dim]

@@ -43,8 +43,8 @@ class Written:
 def generate(root: Path) -> Written:
     """Fill ``root/raw`` with the same orders (JSON lines, some gzipped) next to customers (CSV) every time.
 
-    One order in some hundred is a test, has no id, no positive amount, a field that is new, or is no JSON at all. There are two
-    objects with temporary names too, which an import leaves alone.
+    One order in some hundred is a test, has no id, no positive amount, a field that is new, or is no JSON at all. There
+    are two objects with temporary names too, which an import leaves alone.
     """
     orders, customers = root / "raw" / "orders", root / "raw" / "customers"
     written = _orders(orders, range(ORDER_OBJECTS)) + _customers(customers, range(CUSTOMER_OBJECTS))
@@ -91,11 +91,13 @@ def _order(dice: random.Random, number: int, row: int) -> str:
         "email": f"user{dice.randint(1, 9999)}@example.com",
         "amount": round(dice.lognormvariate(3.5, 0.8), 2),
         "status": dice.choice(("new", "paid", "paid", "shipped")),
-        "items": [
-            {"sku": f"S-{dice.randint(100, 999)}", "quantity": dice.randint(1, 5)} for _ in range(dice.randint(1, 3))
-        ],
+        "items": [_item(dice) for _ in range(dice.randint(1, 3))],
     }
     return _mess(dice, order)
+
+
+def _item(dice: random.Random) -> dict[str, object]:
+    return {"sku": f"S-{dice.randint(100, 999)}", "quantity": dice.randint(1, 5)}
 
 
 def _mess(dice: random.Random, order: dict[str, object]) -> str:

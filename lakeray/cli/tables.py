@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from lakeray.cli import lakes, unbuilt, views
 from lakeray.cli.documents import plain
@@ -94,7 +95,8 @@ def restore(
 ) -> Reply:
     """Go back to an earlier version, as a new version.
 
-    The next import sees it; `on_restore` in the workflow file decides what becomes of batches that are gone by it.
+    The next import sees it: `on_restore` in the workflow file decides what
+    becomes of batches that are gone by it.
 
     [dim]lakeray tables restore orders.yaml orders --version 12[/dim]
     """
@@ -103,7 +105,7 @@ def restore(
     return Reply(document={"restored": metrics}, view=_metrics(f"restored to version {version}", metrics))
 
 
-def _metrics(done: str, metrics: dict[str, Any]) -> object:
+def _metrics(done: str, metrics: dict[str, Any]) -> RenderableType:
     return views.lines([views.good(done), views.facts((f"  {name}", value) for name, value in metrics.items())])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 import typer
@@ -39,7 +40,7 @@ def register(app: typer.Typer, *, group: str = "") -> None:
             app.command(name, hidden=True, context_settings=_ANYTHING)(_refusal(path))
 
 
-def _refusal(path: str) -> typer.models.CommandFunctionType:  # type: ignore[valid-type]
+def _refusal(path: str) -> Callable[[], None]:
     def refuse() -> None:
         what, instead = COMMANDS[path]
         raise NotBuiltError(f"`lakeray {path}` is not built yet: this version cannot {what}", hint=instead)

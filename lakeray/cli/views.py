@@ -54,6 +54,11 @@ def good(text: str) -> Text:
     return Text.assemble(("✓ ", "green"), visible(text))
 
 
+def warning(text: str) -> Text:
+    """A sentence about something that needs a look."""
+    return Text.assemble(("! ", "yellow"), visible(text))
+
+
 def quiet(text: str) -> Text:
     """A sentence aside."""
     return Text(visible(text), style=_QUIET)
