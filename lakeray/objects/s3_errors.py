@@ -6,6 +6,7 @@ from typing import Final
 
 import aiohttp
 import botocore.exceptions as boto
+import botocore.parsers
 
 from lakeray.errors import (
     AccessDenied,
@@ -125,7 +126,7 @@ def _silence(settings: S3Settings, uri: str, error: BaseException) -> Verdict:
     if isinstance(error, (boto.ProfileNotFound, boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.SSOError)):
         hint = f"check AWS_PROFILE ({settings.profile or 'not set'}), or {_MISSING}"
         return Verdict(error=AccessDenied(f"the credentials for {uri} could not be loaded", hint=hint, uri=uri), answered=False)
-    if isinstance(error, boto.ResponseParserError):
+    if isinstance(error, botocore.parsers.ResponseParserError):
         strange = StoreUnavailable(
             f"{where} does not answer as S3 does, {uri}", hint="check AWS_ENDPOINT_URL: it must be the S3 port of the server", uri=uri
         )

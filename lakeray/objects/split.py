@@ -5,9 +5,15 @@ Ranges are exact whatever the guesses: any strings may divide them. The guesses 
 
 from __future__ import annotations
 
+import bisect
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import pyarrow as pa
+
+from lakeray.objects.port import ObjectStore
 
 PAGE: Final = 1000
 _MOST_LOOKS: Final = 96
@@ -168,3 +174,15 @@ def _number(key: str, at: int, alphabets: list[str]) -> int:
         rank = sum(1 for each in alphabet if each < char) if char else 0
         value = value * len(alphabet) + min(rank, len(alphabet) - 1)
     return value
+
+
+def list_range(store: ObjectStore, prefix: str, start_after: str, up_to: str | None) -> Iterator[pa.RecordBatch]:
+    """The pages of one range of ``split``: above ``start_after``, up to and with ``up_to`` (None: to the end)."""
+    for page in store.list(prefix, start_after=start_after):
+        if up_to is None or page["uri"][-1].as_py() <= up_to:
+            yield page
+            continue
+        kept = bisect.bisect_right(page["uri"].to_pylist(), up_to)
+        if kept:
+            yield page.slice(0, kept)
+        return
