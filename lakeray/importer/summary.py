@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,7 +37,17 @@ class Rows(Summary):
         return self.read + self.generated == self.written + gone
 
     def __add__(self, other: Rows) -> Rows:
-        return Rows(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+        return Rows.total((self, other))
+
+    @classmethod
+    def total(cls, parts: Iterable[Rows]) -> Rows:
+        """The sum, term by term."""
+        names = tuple(cls.model_fields)
+        sums = dict.fromkeys(names, 0)
+        for part in parts:
+            for name in names:
+                sums[name] += getattr(part, name)
+        return cls(**sums)
 
 
 class ExpectationSummary(Summary):

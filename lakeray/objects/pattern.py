@@ -49,6 +49,7 @@ _TEMPORARY: Final = (
     r"|(?:^|/)_[^/=]*(?:/|$)"  # _SUCCESS, _temporary/, _delta_log/, _lakeray/; but _k=v is a partition, as Spark sees it
     r"|(?i:" + "|".join(re.escape(suffix).replace("\\~", "~") for suffix in TEMPORARY_SUFFIXES) + r")$"
 )
+# RE2's $ is the end of the text, Python's also stands before a last newline.
 _TEMPORARY_PYTHON = re.compile(_TEMPORARY.replace("$", r"\Z"))
 
 
@@ -193,4 +194,4 @@ def is_temporary(path: str) -> bool:
 def without_temporary(page: pa.RecordBatch, root: str) -> pa.RecordBatch:
     """The rows of a listing below ``root`` (with its last slash) that are not temporary."""
     path = pc.utf8_slice_codeunits(page["uri"], start=len(root))
-    return page.filter(pc.invert(pc.match_substring_regex(path, _TEMPORARY.replace("$", r"\z").replace("^", r"\A", 1))))
+    return page.filter(pc.invert(pc.match_substring_regex(path, _TEMPORARY)))

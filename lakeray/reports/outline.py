@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lakeray.importer.summary import BatchSummary, Rows
 from lakeray.observability.figures import count, counted, duration, percent, size
@@ -130,7 +130,13 @@ def _batches(step: ImportStep) -> Grid:
     left_out = step.batches_total - len(step.batches)
     if left_out:
         rows.insert(0, ["…", *[""] * 6, f"{counted(left_out, 'earlier batch', 'earlier batches')}"])
-    return Grid(headers=headers, rows=rows, numeric=frozenset(range(7)))
+    return _grid(headers, rows, numeric=frozenset(range(7)))
+
+
+def _grid(headers: list[str], rows: list[list[str]], *, numeric: frozenset[int], tones: Sequence[Tone] = ()) -> Grid:
+    """A grid whose last column, the remarks, is left out when there are none."""
+    keep = len(headers) if any(row[-1] for row in rows) else len(headers) - 1
+    return Grid(headers=headers[:keep], rows=[row[:keep] for row in rows], numeric=numeric, tones=list(tones))
 
 
 def _batch(batch: BatchSummary) -> list[str]:
@@ -153,9 +159,9 @@ def _lines_or_note(note: str | None, lines: list[StepLine]) -> list[Block]:
 
 
 def _steps(lines: list[StepLine]) -> Grid:
-    return Grid(
-        headers=["step", "kind", "state", "attempts", "took", ""],
-        rows=[
+    return _grid(
+        ["step", "kind", "state", "attempts", "took", ""],
+        [
             [
                 visible(line.name),
                 visible(line.kind),

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import ColumnRef, Name, Sql, Text, TypeText
-from lakeray.spec.units import Duration
+from lakeray.spec.units import PositiveDuration
 
 
 class Balance(Spec):
@@ -100,7 +100,7 @@ class Freshness(Spec):
     """The table."""
     column: Text | None = None
     """A timestamp column. Default: the time of the table's last commit."""
-    within: Duration
+    within: PositiveDuration
     """Seconds that the newest may be old."""
 
 

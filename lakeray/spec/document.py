@@ -58,6 +58,7 @@ def read_document(text: str) -> Document:
     node = _compose(text, document)
     if node is not None:
         _Plain(document).read(node)
+        document.problems = list({(p.line, p.column, p.expected): p for p in reversed(document.problems)}.values())
     return document
 
 
@@ -159,6 +160,8 @@ class _Plain:
                 )
                 continue
             self.document.keys[inner] = _place(key_node)
+            if value_node.value == "" and str(value_node.tag) == f"{_TAG}null":
+                self.document.values[inner] = _place(key_node)
             found[key] = self._value(value_node, inner, above)
         for key_node, value_node in merged:
             self._merge(key_node, value_node, path, above, found)
@@ -171,7 +174,7 @@ class _Plain:
             if not isinstance(part, MappingNode):
                 self._problem(key, path, "expected a mapping behind <<", None)
                 continue
-            scratch = _Plain(Document())
+            scratch = _Plain(Document(problems=self.document.problems))
             scratch.left = self.left
             inherited = scratch._value(part, path, above) if id(part) not in above else {}
             self.left = scratch.left

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lakeray.spec.strict import Choice, Complaint, Spec
 from lakeray.spec.texts import Hook, Name, Sql, Text
-from lakeray.spec.units import Duration
+from lakeray.spec.units import PositiveDuration
 from lakeray.spec.wrong import WrongValue
 
 Metric = Literal[
@@ -80,7 +80,7 @@ class Approval(Spec):
     """The role of those who may say so."""
     quorum: int = Field(default=1, ge=1, le=100)
     """How many must. Default: 1."""
-    expires_in: Duration | None = None
+    expires_in: PositiveDuration | None = None
     """Seconds after which silence is a no. Default: it waits without end."""
 
 

@@ -92,7 +92,8 @@ def _workflow(text: str, file: str) -> Workflow:
         try:
             workflow = Workflow.model_validate(data, by_alias=True, by_name=False, context={FROM_FILE: True})
         except ValidationError as error:
-            problems.extend(_problems(error, document))
+            told = {problem.path for problem in problems}
+            problems.extend(problem for problem in _problems(error, document) if problem.path not in told)
     if problems or workflow is None:
         raise WorkflowFileError(file=file, problems=problems)
     return _placed(workflow, file, document)

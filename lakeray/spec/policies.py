@@ -8,8 +8,7 @@ from pydantic import Field
 
 from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import Text
-from lakeray.spec.units import Duration
-from lakeray.spec.wrong import WrongValue
+from lakeray.spec.units import Duration, PositiveDuration
 
 
 class Retry(Spec):
@@ -45,18 +44,11 @@ class Retry(Spec):
 class Timeouts(Spec):
     """How long a step may take, in parts."""
 
-    schedule_to_start: Duration | None = None
+    schedule_to_start: PositiveDuration | None = None
     """Seconds from being due to its first attempt. Default: no limit."""
-    start_to_close: Duration | None = None
+    start_to_close: PositiveDuration | None = None
     """Seconds of one attempt. Default: no limit."""
-    schedule_to_close: Duration | None = None
+    schedule_to_close: PositiveDuration | None = None
     """Seconds over all attempts. Default: no limit."""
-    heartbeat: Duration | None = None
+    heartbeat: PositiveDuration | None = None
     """Seconds between two signs of life of an attempt. Default: no limit."""
-
-    @classmethod
-    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """A limit that no attempt can keep."""
-        for key in cls.attributes():
-            if data.get(key) == 0 and not isinstance(data.get(key), bool):
-                yield (key,), WrongValue("expected more than 0 seconds", found="0")

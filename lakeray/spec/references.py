@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from lakeray.spec.strict import Complaint, Loc
 from lakeray.spec.tables import place
-from lakeray.spec.wrong import WrongValue, quoted, unknown
+from lakeray.spec.wrong import WrongValue, nearest, quoted, unknown
 
 _STEP_IN_RULE = re.compile(r"\bsteps\.([A-Za-z_][A-Za-z0-9_-]*)\.")
 
@@ -56,10 +56,15 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
+_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets"})
+
+
 class _Graph:
     def __init__(self, data: dict[str, object]) -> None:
         self.steps = _mapping(data.get("steps"))
         self.names = {kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps")}
+        strange = [key for key in data if key not in _SECTIONS]
+        self.misspelt = {kind for kind in self.names if kind not in data and nearest(kind, strange)}
         self.after = {
             name: [before for before in _list(_get(step, "after")) if before in self.steps]
             for name, step in self.steps.items()
@@ -67,7 +72,7 @@ class _Graph:
 
     def _known(self, loc: Loc, value: object, *kinds: str) -> Iterator[Complaint]:
         names = [name for kind in kinds for name in self.names[kind]]
-        if isinstance(value, str) and value not in names:
+        if isinstance(value, str) and value not in names and self.misspelt.isdisjoint(kinds):
             yield loc, unknown(value, names, lead=f"{' and '.join(kinds)} of this file")
 
     def order(self, name: str, step: object) -> Iterator[Complaint]:

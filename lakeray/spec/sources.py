@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import SourceUri, Text, TypeText
 from lakeray.spec.types import parse_type
-from lakeray.spec.units import Duration, Size
+from lakeray.spec.units import Duration, PositiveSize
 from lakeray.spec.wrong import WrongValue, nearest, quoted
 
 Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary"]
@@ -107,7 +107,7 @@ class Source(Spec):
     are not atomic, as on a local or network file system."""
     max_tries: int = Field(default=3, ge=1, le=1000)
     """How often an object that cannot be read is tried, over runs, until it counts as poison. Default: 3."""
-    max_record_bytes: Size = 16 * 2**20
+    max_record_bytes: PositiveSize = 16 * 2**20
     """A record above this many bytes is refused like a malformed one. Default: 16MiB. It bounds the memory that one
     record can take."""
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
@@ -123,7 +123,7 @@ class Source(Spec):
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """Options of another format; a limit that refuses every record."""
+        """Options of another format."""
         given = data.get("format")
         for key, formats in (("csv", ("csv", "tsv")), ("json", ("json",)), ("encoding", _TEXTUAL)):
             default = cls.model_fields[cls.attributes()[key]].default
@@ -136,8 +136,6 @@ class Source(Spec):
             if data.get(key) not in unsaid and given in _FORMATS and given not in formats:
                 listed = " or ".join(formats)
                 yield (key,), WrongValue(f"this belongs to format {listed}", found=f"{quoted(key)} at format {given}")
-        if data.get("max_record_bytes") == 0:
-            yield ("max_record_bytes",), WrongValue("expected a size above 0", found="0")
 
     @property
     def hints(self) -> dict[str, pa.DataType]:

@@ -12,7 +12,7 @@ from lakeray.spec.gates import Condition, PythonCall
 from lakeray.spec.policies import Retry, Timeouts
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, SecretRef, Sql, Text
-from lakeray.spec.units import Duration, Size
+from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue, quoted
 
 Mode = Literal["append", "overwrite", "merge", "scd2"]
@@ -23,14 +23,8 @@ class Batch(Spec):
 
     max_objects: int = Field(default=10_000, ge=1, le=10_000_000)
     """Objects of one batch. Default: 10000."""
-    max_bytes: Size = 8 * 2**30
+    max_bytes: PositiveSize = 8 * 2**30
     """Bytes of one batch as they lie in the store. Default: 8GiB. One object above it makes a batch of its own."""
-
-    @classmethod
-    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """A batch that can hold nothing."""
-        if data.get("max_bytes") == 0 and not isinstance(data.get("max_bytes"), bool):
-            yield ("max_bytes",), WrongValue("expected a size above 0", found="0")
 
 
 class Import(Spec):
@@ -162,13 +156,13 @@ class Wait(Choice):
     noun: ClassVar[str] = "a wait"
     shorthand: ClassVar[str | None] = "for"
 
-    for_: Duration | None = Field(default=None, alias="for")
+    for_: PositiveDuration | None = Field(default=None, alias="for")
     """Seconds to wait."""
     until: Text | None = None
     """An instant in ISO 8601, such as `2024-01-01T06:00:00Z`."""
     event: Name | None = None
     """The name of an event that somebody sends to the run."""
-    timeout: Duration | None = None
+    timeout: PositiveDuration | None = None
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 

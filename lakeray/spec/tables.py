@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import TableUri, Text
-from lakeray.spec.units import Size
+from lakeray.spec.units import PositiveSize
 from lakeray.spec.wrong import WrongValue
 
 
@@ -21,7 +21,7 @@ class Table(Spec):
     partition_by: list[Text] = Field(default_factory=list)
     """Columns whose values become folders. Default: none. Take columns with few values that most queries filter by,
     such as a day; never an id. Cannot be changed once the table exists."""
-    target_file_size: Size = 256 * 2**20
+    target_file_size: PositiveSize = 256 * 2**20
     """Bytes that a data file is aimed at. Default: 256MiB. Smaller files suit point look-ups, larger ones scans."""
     zstd_level: int = Field(default=1, ge=1, le=22)
     """Effort of compression, 1 (fast) to 22 (small). Default: 1, which is smaller than snappy at about its speed."""
@@ -33,10 +33,8 @@ class Table(Spec):
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """A column to partition by twice, files of no size, quarantine in the table itself."""
+        """A column to partition by twice, quarantine in the table itself."""
         yield from repeated(data.get("partition_by"), "partition_by")
-        if data.get("target_file_size") == 0:
-            yield ("target_file_size",), WrongValue("expected a size above 0", found="0")
         uri, quarantine = data.get("uri"), data.get("quarantine")
         if isinstance(uri, str) and isinstance(quarantine, str) and same_place(uri, quarantine):
             yield ("quarantine",), WrongValue("expected another place than the table's own uri")

@@ -10,7 +10,7 @@ from pydantic import Field
 from lakeray.spec.policies import Retry
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import SecretRef, TableUri, Text, WebAddress
-from lakeray.spec.units import Duration, Size
+from lakeray.spec.units import PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue
 
 WriteMode = Literal["append", "upsert", "replace"]
@@ -55,7 +55,7 @@ class Webhook(Spec):
     """Further headers, whose values are references. Default: none."""
     batch_rows: int = Field(default=500, ge=1)
     """Rows of one request. Default: 500."""
-    timeout: Duration = 30.0
+    timeout: PositiveDuration = 30.0
     """Seconds to wait for an answer. Default: 30."""
 
 
@@ -68,7 +68,7 @@ class Files(Spec):
     """What the files hold. Default: parquet. `json` is one object a line."""
     partition_by: list[Text] = Field(default_factory=list)
     """Columns whose values become folders. Default: none."""
-    target_file_size: Size = 256 * 2**20
+    target_file_size: PositiveSize = 256 * 2**20
     """Bytes that a file is aimed at. Default: 256MiB."""
 
 

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from lakeray.spec.wrong import WrongValue, quoted
 
@@ -83,22 +83,38 @@ def _duration(value: object) -> float:
     raise WrongValue(DURATION_HELP)
 
 
-_SIZE_SCHEMA = {
-    "anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": _MAX_SIZE},
-        {"type": "string", "pattern": r"^\s*\d{1,19}(\.\d{1,9})?\s*([Bb]|[KkMmGgTtPp][Ii]?[Bb])?\s*$"},
-    ]
-}
-_UNIT = "([Mm][Ss]|[SsMmHhDdWw])"
-_DURATION_PATTERN = rf"^\s*(0+|\d[\d.]*\s*{_UNIT}(\s*\d[\d.]*\s*{_UNIT})*)\s*$"
-_DURATION_SCHEMA = {
-    "anyOf": [
-        {"type": "number", "minimum": 0, "maximum": _MAX_SECONDS},
-        {"type": "string", "pattern": _DURATION_PATTERN},
-    ]
-}
+def _some_bytes(value: int) -> int:
+    if value == 0:
+        raise WrongValue("expected a size above 0", found="0")
+    return value
 
-Size = Annotated[int, BeforeValidator(_size), WithJsonSchema(_SIZE_SCHEMA)]
+
+def _some_time(value: float) -> float:
+    if value == 0:
+        raise WrongValue("expected a duration above 0", found="0")
+    return value
+
+
+_UNIT = "([Mm][Ss]|[SsMmHhDdWw])"
+_SIZE_PATTERN = r"^\s*\d{1,19}(\.\d{1,9})?\s*([Bb]|[KkMmGgTtPp][Ii]?[Bb])?\s*$"
+_DURATION_PATTERN = rf"^\s*(0+|\d[\d.]*\s*{_UNIT}(\s*\d[\d.]*\s*{_UNIT})*)\s*$"
+
+
+def _schema(kind: str, bounds: dict[str, float], pattern: str) -> WithJsonSchema:
+    """What an editor can check: a number within bounds, or text."""
+    return WithJsonSchema({"anyOf": [{"type": kind, **bounds}, {"type": "string", "pattern": pattern}]})
+
+
+_ANY_SIZE = _schema("integer", {"minimum": 0, "maximum": _MAX_SIZE}, _SIZE_PATTERN)
+_SOME_SIZE = _schema("integer", {"minimum": 1, "maximum": _MAX_SIZE}, _SIZE_PATTERN)
+_ANY_TIME = _schema("number", {"minimum": 0, "maximum": _MAX_SECONDS}, _DURATION_PATTERN)
+_SOME_TIME = _schema("number", {"exclusiveMinimum": 0, "maximum": _MAX_SECONDS}, _DURATION_PATTERN)
+
+Size = Annotated[int, BeforeValidator(_size), _ANY_SIZE]
 """A field of bytes that also takes text such as ``256MiB``."""
-Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+PositiveSize = Annotated[int, BeforeValidator(_size), AfterValidator(_some_bytes), _SOME_SIZE]
+"""A Size above 0."""
+Duration = Annotated[float, BeforeValidator(_duration), _ANY_TIME]
 """A field of seconds that also takes text such as ``1h30m``."""
+PositiveDuration = Annotated[float, BeforeValidator(_duration), AfterValidator(_some_time), _SOME_TIME]
+"""A Duration above 0."""

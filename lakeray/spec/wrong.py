@@ -43,12 +43,19 @@ def quoted(value: str, *, limit: int = 60) -> str:
     return f'"{inner}"'
 
 
+_TELLING = 3
+"""Letters that say which word is meant when it begins with them; in shorter words one wrong letter is half of it."""
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The member of ``allowed`` spelt most like ``word``, without regard to case, or None when none is close."""
     by_folded: dict[str, str] = {}
     for name in allowed:
         by_folded.setdefault(name.casefold(), name)
-    cutoff = 0.6 if len(word) > 3 else 0.5  # noqa: PLR2004 - one wrong letter of two is half a word
+    begun = [name for folded, name in by_folded.items() if folded.startswith(word.casefold())]
+    if len(word) >= _TELLING and begun:
+        return begun[0]
+    cutoff = 0.6 if len(word) > _TELLING else 0.5
     close = get_close_matches(word[:200].casefold(), by_folded, n=1, cutoff=cutoff)
     return by_folded[close[0]] if close else None
 

@@ -34,9 +34,7 @@ class ExpressionDialect(Dialect):
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: parse for name, parse in parser.Parser.FUNCTION_PARSERS.items() if name in _SYNTAX_FUNCTIONS
         }
-        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
-            "CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]
-        }
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {"CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
         RANGE_PARSERS: ClassVar[dict[Any, Any]] = {
             **parser.Parser.RANGE_PARSERS,
             TokenType.RLIKE: parser.binary_range_parser(exp.RegexpLike),
@@ -122,7 +120,9 @@ def parse(text: str) -> exp.Expression:
     tree = trees[0]
     for node in tree.walk():
         if not isinstance(node, ALLOWED):
-            raise NotAnExpression(_NAMES.get(type(node), f"{type(node).key.upper()}, which is not a per-row expression"))
+            raise NotAnExpression(
+                _NAMES.get(type(node), f"{type(node).key.upper()}, which is not a per-row expression")
+            )
         node.pop_comments()
         if isinstance(node, exp.In) and (node.args.get("query") or node.args.get("unnest")):
             raise NotAnExpression("a subquery")

@@ -100,7 +100,9 @@ def check_columns(expression: Expression, names: Iterable[str]) -> None:
         folded = {name.casefold(): name for name in known}
         near = difflib.get_close_matches(missing.casefold(), folded, n=1, cutoff=0.5)
         hint = f"did you mean {folded[near[0]]!r}?" if near else f"columns: {', '.join(known) or 'none'}"
-        raise refused(expression.rule, expression.text, f"reads the column {missing!r}, which does not exist", hint=hint)
+        raise refused(
+            expression.rule, expression.text, f"reads the column {missing!r}, which does not exist", hint=hint
+        )
 
 
 def bind(expression: Expression, engine: Engine, source: str = CHUNK) -> Bound:

@@ -155,4 +155,7 @@ def _as_kind(side: exp.Expression, kind: object) -> exp.Expression:
     return exp.Anonymous(this="arrow_cast", expressions=[side.copy(), name])
 
 
-_ARROW_NAMES = {str(kind): str(kind).replace("uint", "UInt").replace("int", "Int", 1 if str(kind)[0] == "i" else 0) for kind in arithmetic.SQL_TYPES}
+_ARROW_NAMES = {
+    str(kind): str(kind).replace("uint", "UInt").replace("int", "Int", 1 if str(kind)[0] == "i" else 0)
+    for kind in arithmetic.SQL_TYPES
+}

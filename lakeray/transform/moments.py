@@ -94,9 +94,7 @@ def _parsed(array: pa.Array) -> tuple[pa.Array, int]:
     array = pc.utf8_trim(array, from_text.BLANKS)
     zoned = pc.match_substring_regex(array, _ENDS_IN_ZONE)
     nothing = pa.scalar(None, pa.string())
-    naive = from_text.salvage(
-        pc.if_else(zoned, nothing, array), pa.timestamp("us"), sure=_SURE_NAIVE, normal=_normal
-    )
+    naive = from_text.salvage(pc.if_else(zoned, nothing, array), pa.timestamp("us"), sure=_SURE_NAIVE, normal=_normal)
     with_zone = from_text.salvage(pc.if_else(zoned, array, nothing), _UTC, sure=_SURE_ZONED, normal=_normal)
     return _in_range(pc.coalesce(naive.cast(_UTC), with_zone)), lost
 

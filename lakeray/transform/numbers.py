@@ -107,5 +107,3 @@ def _rescaled(value: Decimal, target: pa.DataType) -> Decimal | None:
 
 def _one_by_one(array: pa.Array, target: pa.DataType, convert: Callable[[Any], Any]) -> pa.Array:
     return pa.array([None if value is None else convert(value) for value in array.to_pylist()], target)
-
-

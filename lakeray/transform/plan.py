@@ -172,7 +172,9 @@ class Plan:
     def _boolean(expression: Expression, bound: Bound) -> Bound:
         if pt.is_boolean(bound.kind) or pt.is_null(bound.kind):
             return bound
-        raise refused(expression.rule, expression.text, f"is {bound.kind}, not true or false", hint="write a comparison")
+        raise refused(
+            expression.rule, expression.text, f"is {bound.kind}, not true or false", hint="write a comparison"
+        )
 
     def _check_constants(self, expressions: Sequence[Expression]) -> None:
         """An expression that errs before it has seen a row is wrong in itself."""
@@ -185,7 +187,11 @@ class Plan:
                 self._check_constant(expression, bound)
 
     def _check_constant(self, expression: Expression, bound: Bound) -> None:
-        source = CHUNK if bound in self.selected.values() else f"({self._inner({n: b.strict for n, b in self.selected.items()})})"
+        source = (
+            CHUNK
+            if bound in self.selected.values()
+            else f"({self._inner({n: b.strict for n, b in self.selected.items()})})"
+        )
         try:
             self._engine.run(projection([("x", bound.strict)], source))
         except EngineFailed as error:

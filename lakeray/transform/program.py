@@ -64,7 +64,7 @@ class ProgramSpec:
 class Transformed:
     """What became of a chunk: ``len(chunk) + generated == len(table) + len(quarantined) + sum(dropped) + filtered``.
 
-    ``table``: rows to write, masked, in order. ``quarantined`` (schema ``QUARANTINED``): ``row`` as given to ``run`` (null after a hook that
+    ``table``: rows to write, masked, in order; ``rows`` their record numbers. ``quarantined`` (schema ``QUARANTINED``): ``row`` as given to ``run`` (null after a hook that
     changed the number of rows), ``rule`` as in ``select:<column>``, ``where``, ``expect:<name>`` or ``constraint:<name>``, a ``reason`` without values, and
     the ``record`` before select as JSON, masked. ``dropped`` counts rows by the first ``drop`` expectation that each violates.
     ``violations`` counts rows by expectation, ``checked`` those that expectations looked at. ``generated`` and ``filtered`` include what a hook
@@ -72,6 +72,7 @@ class Transformed:
     """
 
     table: pa.Table
+    rows: pa.Int64Array
     quarantined: pa.Table
     filtered: int
     dropped: dict[str, int]
@@ -172,7 +173,11 @@ class _Shape:
     """A program bound to the columns of its input."""
 
     def __init__(self, program: Program, schema: pa.Schema) -> None:
-        checks = [*([program._where] if program._where else []), *program._expect.values(), *program._constraints.values()]
+        checks = [
+            *([program._where] if program._where else []),
+            *program._expect.values(),
+            *program._constraints.values(),
+        ]
         self.plan = Plan(program._engine, schema, select=program._select, checks=checks)
         self.names = [name for name in schema.names if name != OBJECT or name in program._select]
         self.names += [name for name in program._select if name not in schema.names]
@@ -226,6 +231,7 @@ class _Pass:
         table = after if self._alive is None else after.filter(self._alive)
         return Transformed(
             table=table,
+            rows=self._rows if self._alive is None else self._rows.filter(self._alive),
             quarantined=self._quarantined(),
             filtered=filtered,
             dropped=dropped,
@@ -265,7 +271,9 @@ class _Pass:
             if bound is not None:
                 self._refuse(computed.errors.get(rule), rule, lambda rule=rule: plan.reason(rule))
             if column.type != shape.kinds[name]:
-                done = convert(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, shape.kinds[name])
+                done = convert(
+                    column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, shape.kinds[name]
+                )
                 column = done.values
                 what = f"the value does not fit {shape.kinds[name]}"
                 self._refuse(done.misfits, rule, lambda what=what: what)

@@ -141,7 +141,9 @@ def _pairs(kind: pa.DataType, scalar: Any) -> Any:
     return [list(pair) for pair in zip(keys, items, strict=True)]
 
 
-def records(table: pa.Table, *, without: Iterable[str] = (), masks: Mapping[str, Callable[[pa.Array], pa.Array]] | None = None) -> pa.StringArray:
+def records(
+    table: pa.Table, *, without: Iterable[str] = (), masks: Mapping[str, Callable[[pa.Array], pa.Array]] | None = None
+) -> pa.StringArray:
     """Each row of ``table`` as one JSON object text, ``without`` some columns, with ``masks`` put over others."""
     left_out = set(without)
     columns: dict[str, Sequence[Any]] = {}

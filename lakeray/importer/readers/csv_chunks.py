@@ -13,6 +13,7 @@ import pyarrow.csv as pc
 
 from lakeray.errors import ReadError
 from lakeray.importer.readers.blocks import Block, Origin, is_utf8, rows_of, too_long_reason, undecodable
+from lakeray.importer.readers.coalesce import coalesced
 from lakeray.importer.readers.csv_dialect import Dialect, dialect_of, unique_names
 from lakeray.importer.readers.csv_records import RecordCutter, count_lines
 from lakeray.importer.readers.port import Chunk, ReadOptions, Refused
@@ -27,6 +28,10 @@ def read_csv(source: Source, options: ReadOptions, *, name: str) -> Iterator[Chu
     The header is no record: row 1 is the first record after it. Blank lines are none either. A file with only a header gives one chunk without
     rows. Raises ReadError for a header that cannot be read and for options that make no sense.
     """
+    yield from coalesced(_blocks_read(source, options, name), options.chunk_bytes)
+
+
+def _blocks_read(source: Source, options: ReadOptions, name: str) -> Iterator[Chunk]:
     dialect = dialect_of(options, name=name)
     size = min(options.chunk_bytes, _BLOCK_BYTES)
     skipped = _skip_lines(source, dialect.skip_lines)

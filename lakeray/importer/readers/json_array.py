@@ -36,11 +36,12 @@ class _Scanner:
         places = np.flatnonzero(_STRUCTURAL[array])
         kinds = array[places]
         quotes = kinds == _QUOTE
-        inside = (np.cumsum(quotes) + self._in_string) & 1
-        outside = ~quotes & (inside == 0)
+        # parity survives the overflow of 8 bits
+        inside = (np.cumsum(quotes, dtype=np.uint8) + np.uint8(self._in_string)) & 1
+        outside = (quotes | inside.view(np.bool_)) == 0
         self._in_string = bool(inside[-1]) if len(inside) else self._in_string
         places, kinds = places[outside], kinds[outside]
-        depths = self._depth + np.cumsum(_STEP[kinds], dtype=np.int64)
+        depths = self._depth + np.cumsum(_STEP[kinds], dtype=np.int32)
         if not len(depths):
             return places, None
         ends = np.flatnonzero(depths <= 0)

@@ -112,12 +112,8 @@ class JsonChunks:
         for position, reason in _malformed(records).items():
             reasons[int(candidates[position])] = reason
             kept[candidates[position]] = False
-            records[position] = b""
-        good = [record for record in records if record]
         try:
-            table, large = self._tables.parse(b"\n".join(good), len(good)) if good else (pa.table({}), [])
-            if large and _lost_digits(table, large, good.__getitem__):
-                raise NotATable(columns=tuple(large))
+            table = self._rest(block, kept, candidates, records)
         except NotATable as finding:
             if len(block.data) > _SMALL and len(block) > 1:
                 for part in _parts(block):
@@ -126,6 +122,21 @@ class JsonChunks:
                 yield self._slow(block, reasons, kept, finding)
             return
         yield _chunk(block, table, kept, reasons)
+
+    def _rest(self, block: Block, kept: Any, candidates: Any, records: list[bytes]) -> Any:
+        """The table of the kept records. Raises NotATable."""
+        count = int(kept.sum())
+        if not count:
+            return pa.table({})
+        text = bytearray(block.data)
+        for index in np.flatnonzero(~kept):
+            start, end = int(block.starts[index]), int(block.ends[index])
+            text[start:end] = b" " * (end - start)
+        table, large = self._tables.parse(bytes(text), count)
+        good = [record for record, is_kept in zip(records, kept[candidates], strict=True) if is_kept] if large else []
+        if large and _lost_digits(table, large, good.__getitem__):
+            raise NotATable(columns=tuple(large))
+        return table
 
     def _slow(self, block: Block, reasons: Reasons, kept: Any, finding: NotATable) -> Chunk:
         """A small block of which every record is looked at in Python."""

@@ -8,12 +8,14 @@ import numpy as np
 
 from lakeray.errors import ReadError
 from lakeray.importer.readers.blocks import Block, Origin, line_spans, whole_lines
+from lakeray.importer.readers.coalesce import coalesced
 from lakeray.importer.readers.json_array import array_blocks
 from lakeray.importer.readers.json_chunks import JsonChunks
 from lakeray.importer.readers.port import Chunk, ReadOptions
 from lakeray.importer.readers.stream import Source
 
 SHAPES = ("auto", "lines", "array")
+_BLOCK_BYTES = 4 << 20  # larger blocks parse slower
 _SPACE = b" \t\r\n"
 
 
@@ -31,7 +33,7 @@ def read_json(source: Source, options: ReadOptions, *, name: str) -> Iterator[Ch
         return
     if shape == "auto":
         shape = "array" if begin == b"[" else "lines"
-    size = max(options.chunk_bytes, 1)
+    size = max(1, min(options.chunk_bytes, _BLOCK_BYTES))
     chunks = JsonChunks(options)
     if shape == "lines":
         blocks = line_blocks(source, size, options.max_record_bytes, origin)
@@ -41,8 +43,8 @@ def read_json(source: Source, options: ReadOptions, *, name: str) -> Iterator[Ch
         blocks = array_blocks(source, size, options.max_record_bytes, origin, name=name)
     else:
         raise ReadError("the object does not begin with '[' as a JSON array does", hint="set shape: lines", uri=name)
-    for block in blocks:
-        yield from chunks.chunks(block)
+    parsed = (chunk for block in blocks for chunk in chunks.chunks(block))
+    yield from coalesced(parsed, options.chunk_bytes)
 
 
 def line_blocks(source: Source, size: int, limit: int, origin: Origin) -> Iterator[Block]:

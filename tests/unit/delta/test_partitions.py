@@ -25,7 +25,25 @@ UTC = dt.UTC
 NASTY: dict[str, tuple[pa.DataType, list[Any]]] = {
     "string": (
         pa.string(),
-        ["a b", "a/b", "..", ".", "x=y", "%20", "é🎉", "#?&", "line\nbreak", "\\", "'\"", "true", "2020-01-01", "~", "+", None, "_x"],
+        [
+            "a b",
+            "a/b",
+            "..",
+            ".",
+            "x=y",
+            "%20",
+            "é🎉",
+            "#?&",
+            "line\nbreak",
+            "\\",
+            "'\"",
+            "true",
+            "2020-01-01",
+            "~",
+            "+",
+            None,
+            "_x",
+        ],
     ),
     "bool": (pa.bool_(), [True, False, None]),
     "int8": (pa.int8(), [-128, 0, 127, None]),
@@ -132,7 +150,10 @@ def test_splitting_loses_nothing(pairs: list[tuple[str | None, int | None]]) -> 
 
 
 def test_strings_of_values() -> None:
-    assert partition_value(dt.datetime(2020, 1, 2, 3, 4, 5, 6, dt.timezone(dt.timedelta(hours=1)))) == "2020-01-02T02:04:05.000006Z"
+    assert (
+        partition_value(dt.datetime(2020, 1, 2, 3, 4, 5, 6, dt.timezone(dt.timedelta(hours=1))))
+        == "2020-01-02T02:04:05.000006Z"
+    )
     assert partition_value(dt.datetime(2020, 1, 2, 3, 4, 5)) == "2020-01-02 03:04:05.000000"
     assert partition_value(decimal.Decimal("1E+2")) == "100"
     assert partition_value(float("-inf")) == "-Infinity"

@@ -28,7 +28,9 @@ UTC = dt.UTC
 MICROS = st.datetimes(min_value=dt.datetime(1900, 1, 1), max_value=dt.datetime(2200, 1, 1))
 TEXT = st.one_of(
     st.text(max_size=40),
-    st.sampled_from(["", "a" * 32, "a" * 33, "é" * 40, "a" * 31 + "\U0010ffff" * 5, "\U0010ffff" * 40, "~" * 33, "z" * 5000]),
+    st.sampled_from(
+        ["", "a" * 32, "a" * 33, "é" * 40, "a" * 31 + "\U0010ffff" * 5, "\U0010ffff" * 40, "~" * 33, "z" * 5000]
+    ),
 )
 KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "int8": (pa.int8(), st.integers(-128, 127)),
@@ -118,7 +120,10 @@ def test_every_value_lies_within_the_bounds(table: pa.Table) -> None:
     assert stats["numRecords"] == table.num_rows
     for path, count in flat(stats["nullCount"]).items():
         assert count == sum(value is None for value in leaf_values(table.column(path[0]).to_pylist(), path[1:]))
-    for bounds, fits in (("minValues", lambda low, value: low <= value), ("maxValues", lambda high, value: value <= high)):
+    for bounds, fits in (
+        ("minValues", lambda low, value: low <= value),
+        ("maxValues", lambda high, value: value <= high),
+    ):
         for path, text in flat(stats[bounds]).items():
             limit = bound(text, leaf_type(table.schema, path))
             for value in leaf_values(table.column(path[0]).to_pylist(), path[1:]):
@@ -173,7 +178,9 @@ def test_skipping_readers_lose_no_row(data: st.DataObject) -> None:
             value = literal(data.draw(st.sampled_from(known)), kind)
             where += [f"v {sign} {value}" for sign in ("=", "<", "<=", ">", ">=", "<>")]
         if any(isinstance(v, float) and math.isnan(v) for part in parts for v in part):
-            where = where[:2]  # DataFusion skips row groups by Parquet's own bounds, which leave NaN out, whoever wrote them
+            where = where[
+                :2
+            ]  # DataFusion skips row groups by Parquet's own bounds, which leave NaN out, whoever wrote them
         for condition in where:
             sql = f"SELECT count(*) AS n FROM t WHERE {condition}"
             expected = memory.sql(sql).collect()[0].column(0)[0].as_py()

@@ -24,7 +24,12 @@ def sample(size: int, start: int = 0) -> pa.Table:
 
 def opened(root: Path, schema: pa.Schema, partition_by: list[str] | None = None, **options: Any) -> StagedWriter:
     return StagedWriter(
-        str(root), schema=schema, partition_by=partition_by or [], prefix="p-1-x", options=WriteOptions(**options), clock=lambda: 12.5
+        str(root),
+        schema=schema,
+        partition_by=partition_by or [],
+        prefix="p-1-x",
+        options=WriteOptions(**options),
+        clock=lambda: 12.5,
     )
 
 
@@ -183,7 +188,11 @@ class FullDisk:
                 raise OSError(28, "No space left on device")
             return plain(data)
 
-        return type("Sink", (), {"write": staticmethod(write), "close": sink.close, "discard": getattr(sink, "discard", sink.close)})()
+        return type(
+            "Sink",
+            (),
+            {"write": staticmethod(write), "close": sink.close, "discard": getattr(sink, "discard", sink.close)},
+        )()
 
 
 def test_a_full_disk_fails_the_write_and_discard_cleans_up(tmp_path: Path) -> None:
@@ -219,7 +228,9 @@ def test_a_dictionary_only_where_it_pays() -> None:
 
 
 def test_dictionary_paths_are_those_of_the_file(tmp_path: Path) -> None:
-    table = pa.table({"st": [{"x": n, "y": "same"} for n in range(100)], "l": [[n % 3] for n in range(100)], "id": range(100)})
+    table = pa.table(
+        {"st": [{"x": n, "y": "same"} for n in range(100)], "l": [[n % 3] for n in range(100)], "id": range(100)}
+    )
     writer = opened(tmp_path, table.schema)
     writer.write(table)
     (file,) = writer.close()

@@ -1,0 +1,68 @@
+# lakeray: `make help` explains every target.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?= $(shell date +%s)
+KILLS ?= 200
+
+##@ Start here
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: $(STAMP) ## Generate a sample lake, import it, import what is new, show the report
+	@$(BIN)/lakeray demo
+
+.PHONY: test
+test: $(STAMP) servers ## Every server the tests need, then the tests (about ten minutes)
+	@$(BIN)/python -m pytest $(ARGS)
+
+##@ Before a change lands
+.PHONY: lint
+lint: $(STAMP) ## Style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only .
+
+.PHONY: chaos
+chaos: $(STAMP) servers ## Kill imports at random times (KILLS=200 SEED=...), local and S3
+	@LAKERAY_CHAOS_KILLS=$(KILLS) LAKERAY_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/chaos -m chaos --timeout 7200
+
+.PHONY: scale
+scale: $(STAMP) ## Memory while importing 1 GB, 10 GB and one object of 2 GB
+	@$(BIN)/python -m benchmarks.memory
+
+##@ Measure
+.PHONY: bench
+bench: $(STAMP) ## Compare with the peers (their own environment in .bench-venv); writes benchmarks/README.md
+	@bash benchmarks/run.sh
+
+##@ Environment
+.PHONY: env
+env: $(STAMP) ## Make the virtual environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "environment: $(PYTHON) -> $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: servers
+servers: ## Install the servers that the tests start (S3, Azure)
+	@bash tests/servers/install.sh
+
+.PHONY: clean
+clean: ## Remove what the targets above made
+	@rm -rf $(VENV) .bench-venv .servers demo-lake .lakeray build dist *.egg-info

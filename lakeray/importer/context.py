@@ -1,0 +1,68 @@
+"""Everything an import step needs to know, gathered once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from lakeray.delta.table import TableHandle
+from lakeray.errors import Cancelled
+from lakeray.importer.executor import Executor
+from lakeray.importer.identity import ImportId, pipeline_id
+from lakeray.observability.progress import Observer
+from lakeray.spec.sources import Source
+from lakeray.spec.steps import Step
+from lakeray.spec.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportContext:
+    """One import step of one run.
+
+    ``keys`` holds the resolved mask keys by reference; ``now`` is the clock (UTC); ``list_pages`` may replace the store's own listing.
+    ``task_memory_bytes`` is the aim for the memory of one task.
+    """
+
+    tenant: str
+    workflow: str
+    run_id: str
+    step_name: str
+    step: Step
+    source: Source
+    table: Table
+    executor: Executor
+    observer: Observer
+    now: Callable[[], datetime]
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    task_memory_bytes: int = 512 * 2**20
+    list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def identity(self, handle: TableHandle) -> ImportId:
+        """Who this import is for that table."""
+        return ImportId(
+            pipeline=pipeline_id(self.tenant, self.workflow),
+            workflow=self.workflow,
+            step=self.step_name,
+            table_uri=self.table.uri,
+            table_id=handle.id,
+        )
+
+    @property
+    def table_properties(self) -> dict[str, str]:
+        """What the table shall say about this pipeline."""
+        return {f"lakeray.pipeline.{self.workflow}": str(pipeline_id(self.tenant, self.workflow))}
+
+    @property
+    def mode(self) -> str:
+        """append or overwrite."""
+        return self.step.import_.mode
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled when a person asked the run to stop."""
+        if self.cancelled.is_set():
+            raise Cancelled("the run was asked to stop", hint="run the same command again: it goes on where this one stopped")

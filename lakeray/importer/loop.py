@@ -1,0 +1,175 @@
+"""An import step from discovery to the last recorded batch.
+
+What a crash left is finished first (see ``recovery``). Then the listing is compared with the ledger, and what is fresh is planned and carried
+through batch by batch. A difference stays valid as long as every manifest since was written by the same planner; when another importer
+writes one, the comparison begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.failpoints import failpoint
+from lakeray.importer.batch import BatchProtocol
+from lakeray.importer.context import ImportContext
+from lakeray.importer.difference import difference
+from lakeray.importer.ledger import Ledger
+from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.overwrite import overwrite_plan
+from lakeray.importer.pipeline import output_schema
+from lakeray.importer.planner import Planner
+from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.schema import (
+    SampleTask,
+    Sampled,
+    choose_sample,
+    first_schema,
+    schema_from_names,
+    table_schema_for,
+    with_hints,
+    with_table,
+)
+from lakeray.importer.source import Listing, open_listing
+from lakeray.importer.tally import Tally
+
+
+class _Overtaken(Exception):  # noqa: N818 - a signal, not an error
+    """Another importer planned the batch that this one was about to plan."""
+
+
+@dataclass
+class ImportLoop:
+    """One import step; ``drain`` may be called again and again, ``tally`` says what was done so far."""
+
+    context: ImportContext
+    tally: Tally = field(init=False)
+    _schema: pa.Schema | None = None
+    _recorded: int = 0
+    _restores_checked: int = 0
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.context)
+
+    def drain(self, *, retry_failed: bool = True) -> None:
+        """Import all that is there now. ``retry_failed=False`` leaves objects alone that failed before.
+
+        Raises ExactlyOnceError when table and ledger contradict each other, ImportFailed when a policy stops the import, Cancelled, and
+        whatever stops a batch; in each case all batches before are recorded and the next ``drain`` goes on behind them.
+        """
+        while True:
+            self.context.check_cancelled()
+            try:
+                self._pass(retry_failed=retry_failed)
+            except _Overtaken:
+                self.tally.note("another importer works on this table too: each batch counts once, whoever finishes it")
+                continue
+            return
+
+    def _pass(self, *, retry_failed: bool) -> None:
+        context = self.context
+        handle = open_table(context.table.uri)
+        if handle is not None:
+            handle.check_writable(mode=context.mode)
+            self._recover(handle)
+        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
+        planner = Planner(source=context.source, limits=context.step.import_.batch, retry_failed=retry_failed)
+        for objects in self._plan(handle, listing, planner):
+            handle = handle or self._create_table(objects)
+            self._import(handle, objects)
+        self.tally.listing(planner, listing.counts)
+        if handle is not None:
+            Ledger(context.identity(handle)).compact()
+
+    def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
+        context = self.context
+        ledger = Ledger(context.identity(handle)) if handle else None
+        if context.mode == "overwrite":
+            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
+            return
+        for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+            yield from planner.feed(window)
+            context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
+        rest = planner.rest()
+        if rest:
+            yield rest
+
+    def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
+        context = self.context
+        self._schema = first_schema(context.source, self._sample(objects))
+        schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+        properties = {**context.table.properties, **context.table_properties}
+        create_table(context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties)
+        handle = open_table(context.table.uri)
+        assert handle is not None
+        Ledger(context.identity(handle)).recorded()  # refuses a ledger that belongs to an earlier table under this path
+        return handle
+
+    def _sample(self, objects: list[PlannedObject]) -> list[Sampled]:
+        readable = [item for item in objects if item.skip is None]
+        tasks = [SampleTask(objects=(item,), source=self.context.source) for item in choose_sample(readable)]
+        found: list[Sampled] = []
+        for told in self.context.executor.run(tasks):
+            if isinstance(told.message, list):
+                found.extend(told.message)
+        return sorted(found, key=lambda sample: sample.uri)
+
+    def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:
+        context = self.context
+        context.check_cancelled()
+        identity = context.identity(handle)
+        manifest = new_manifest(
+            identity,
+            batch=self._recorded + 1,
+            source_uri=context.source.uri,
+            objects=objects,
+            mode=context.mode,
+            now=context.now(),
+            replays=replays,
+        )
+        failpoint("before_manifest")
+        if not store_manifest(identity, manifest):
+            raise _Overtaken
+        failpoint("after_manifest")
+        self._carry(handle, manifest.batch)
+
+    def _carry(self, handle: TableHandle, batch: int) -> bool:
+        """Carry the stored manifest of ``batch`` through; False when there is none."""
+        identity = self.context.identity(handle)
+        manifest = load_manifest(identity, batch)
+        if manifest is None:
+            return False
+        schema = self._source_schema(handle, manifest.objects)
+        protocol = BatchProtocol(self.context, identity)
+        done = protocol.run(manifest, schema, restores_checked=self._restores_checked)
+        self._recorded = done.summary.number
+        if done.result.source_schema:
+            self._schema = schema_from_names(done.result.source_schema)
+        self.tally.batch(done)
+        return True
+
+    def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
+        if self._schema is None:
+            self._schema = first_schema(self.context.source, self._sample(objects))
+        hinted = with_hints(self._schema, self.context.source)
+        return with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+
+    def _recover(self, handle: TableHandle) -> None:
+        identity = self.context.identity(handle)
+        for number in record_committed(self.context, handle):
+            self.tally.note(f"batch {number} was in the table already: now the ledger says so too")
+        result = last_result(identity)
+        self._recorded = result.batch if result else 0
+        if result is not None:
+            self._restores_checked = max(self._restores_checked, result.restores_checked)
+            self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
+        while self._carry(handle, self._recorded + 1):
+            self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
+        for batch, objects in lost_to_restore(self.context, identity, self._restores_checked, self.tally.note):
+            self._import(handle, objects, replays=batch)
+            self.tally.note(f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}")
+        current = open_table(self.context.table.uri)
+        self._restores_checked = current.version if current else 0

@@ -1,0 +1,36 @@
+"""The plan of ``mode: overwrite``: everything that is listed, in one batch, when anything differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from lakeray.errors import ImportFailed
+from lakeray.importer.difference import compare
+from lakeray.importer.ledger import SCHEMA, Ledger
+from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.planner import Planner
+from lakeray.importer.source import Listing
+from lakeray.objects import LISTING, ObjectInfo
+
+
+def overwrite_plan(listing: Listing, ledger: Ledger | None, planner: Planner, *, batch: int) -> Iterator[list[PlannedObject]]:
+    """At most one list of objects: none when the listing is what the last batch (number ``batch``) imported.
+
+    The listing is held in memory. Raises ImportFailed when nothing is listed any more: an empty listing is more often a mistake than a wish.
+    """
+    table = pa.Table.from_batches(listing.pages(), schema=LISTING)
+    rows = ledger.rows(f"batch = {batch}") if ledger and batch else SCHEMA.empty_table()
+    window = compare(table, rows, listing.pattern.prefix)
+    planner.count(window)
+    if not window.fresh.num_rows and not window.deleted:
+        return
+    if not table.num_rows:
+        raise ImportFailed(
+            f"nothing is there any more under {listing.pattern.prefix}, and mode overwrite would empty the table",
+            uri=listing.pattern.prefix,
+            hint="check the source's uri; to empty the table, delete its rows yourself",
+        )
+    tries = dict(zip(window.fresh["uri"].to_pylist(), window.fresh["tries"].to_pylist(), strict=True))
+    yield [PlannedObject(info=ObjectInfo(**row), tries=tries.get(row["uri"], 0)) for row in table.to_pylist()]

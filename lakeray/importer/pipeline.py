@@ -1,0 +1,214 @@
+"""What happens to the rows of a chunk between reader and writer, in the order of the contract.
+
+Path columns, coercion to the source's schema, the step's program (apply, select, where, expect, mask), and a last coercion to the table's columns. Row by
+row everything is accounted for: ``Rows`` of every chunk balances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lakeray.errors import AuditError
+from lakeray.importer.readers.port import Chunk
+from lakeray.importer.schema import add_path_columns
+from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.objects import ObjectInfo
+from lakeray.spec.sources import Source
+from lakeray.spec.steps import Mask, Step
+from lakeray.transform.coerce import Coerced, Coercer
+from lakeray.transform.delta_types import delta_type
+from lakeray.transform.mask import Mask as MaskOver
+from lakeray.transform.mask import MaskSpec
+from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
+from lakeray.transform.record import records
+
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piped:
+    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances with the reader's refusals."""
+
+    table: pa.Table
+    quarantined: pa.Table
+    rows: Rows
+
+
+def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> ProgramSpec:
+    """The step's expressions as the transform room takes them."""
+    return ProgramSpec(
+        select=dict(step.select),
+        where=step.where,
+        expectations=tuple(Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()),
+        constraints=tuple(constraints),
+        masks={name: mask_spec(item) for name, item in step.mask.items()},
+        apply=step.apply,
+    )
+
+
+def mask_spec(mask: Mask) -> MaskSpec:
+    """One mask of the workflow file as the transform room takes it."""
+    if mask.hmac_sha256 is not None:
+        return MaskSpec(kind="hmac_sha256", key_ref=mask.hmac_sha256)
+    return MaskSpec(kind="redact", replacement=mask.redact if isinstance(mask.redact, str) else None)
+
+
+class Pipeline:
+    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns appear; ``expectations`` counts."""
+
+    def __init__(
+        self,
+        step: Step,
+        *,
+        source: Source,
+        source_schema: pa.Schema,
+        table_schema: pa.Schema,
+        constraints: Sequence[Expectation],
+        now: datetime,
+        seed: int,
+        keys: Mapping[str, bytes],
+    ) -> None:
+        self._step = step
+        self._source = source
+        self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
+        self._masks = {name: MaskOver(mask_spec(item), keys=keys) for name, item in step.mask.items()}
+        self.source_schema = source_schema
+        self.table_schema = table_schema
+        self.expectations = {name: ExpectationSummary(on_violation=item.on_violation) for name, item in step.expect.items()}
+        self._coercer = self._new_coercer()
+        self._fitter = self._new_fitter()
+
+    def mark(self) -> Any:
+        """The state to come back to when an object turns out to be bad."""
+        return self.source_schema, self.table_schema, dict(self.expectations)
+
+    def rewind(self, mark: Any) -> None:
+        """Go back to ``mark``."""
+        self.source_schema, self.table_schema, self.expectations = mark
+        self._coercer = self._new_coercer()
+        self._fitter = self._new_fitter()
+
+    def run(self, chunk: Chunk, info: ObjectInfo, path_columns: Mapping[str, str | None]) -> Piped:
+        """Take a chunk of the object ``info`` through."""
+        read = add_path_columns(chunk.table, path_columns)
+        coerced = self._coercer.run(read, chunk.extras)
+        if coerced.new_fields:
+            self.source_schema = pa.schema([*self.source_schema, *coerced.new_fields])
+            self._coercer = self._new_coercer()
+        refused = [self._misfits(read, chunk.rows, coerced.refused)] if coerced.refused else []
+        table, rows = self._input(coerced, chunk.rows, info)
+        result = self._program.run(table, rows)
+        self._count(result.checked, result.violations)
+        if result.quarantined.num_rows:
+            refused.append(result.quarantined)
+        out, unfit = self._fit(result.table, result.rows)
+        refused.extend(unfit)
+        quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
+        balance = Rows(
+            read=chunk.table.num_rows + len(chunk.refused),
+            generated=result.generated,
+            written=out.num_rows,
+            quarantined=quarantined.num_rows + len(chunk.refused),
+            dropped=sum(result.dropped.values()),
+            filtered=result.filtered,
+            rescued=self._rescued(out),
+        )
+        if not balance.balanced:
+            raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
+        return Piped(table=out, quarantined=quarantined, rows=balance)
+
+    def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
+        """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
+        table = coerced.table
+        rescued = coerced.rescued if coerced.rescued is not None else pa.nulls(table.num_rows, pa.string())
+        if table.schema.get_field_index(RESCUED) < 0:
+            table = table.append_column(pa.field(RESCUED, pa.string()), rescued)
+        if self._program.needs_object:
+            table = table.append_column(OBJECT, _object_column(info, rows))
+        if coerced.refused:
+            keep = _all_but(table.num_rows, {index for index, _, _ in coerced.refused})
+            return table.filter(keep), rows.filter(keep)
+        return table, rows
+
+    def _misfits(self, read: pa.Table, rows: pa.Int64Array, refused: list[tuple[int, str, str]], prefix: str = "type") -> pa.Table:
+        """One quarantine row for each row that does not fit; the first reason counts."""
+        first: dict[int, tuple[str, str]] = {}
+        for index, column, reason in refused:
+            first.setdefault(index, (column, reason))
+        chosen = pa.array(sorted(first), pa.int64())
+        reasons = [first[index] for index in chosen.to_pylist()]
+        return pa.table(
+            {
+                "row": rows.take(chosen),
+                "rule": pa.array([f"{prefix}:{column}" for column, _ in reasons], pa.string()),
+                "reason": pa.array([reason for _, reason in reasons], pa.string()),
+                "record": records(read.take(chosen), masks=self._masks),
+            },
+            schema=QUARANTINED,
+        )
+
+    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
+        """The program's output in the table's columns; columns that the table lacks are new ones."""
+        new = self._new_columns(table)
+        if new:
+            self.table_schema = pa.schema([*self.table_schema, *new])
+            self._fitter = self._new_fitter()
+        fitted = self._fitter.run(table)
+        if not fitted.refused:
+            return fitted.table, []
+        keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
+        return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
+
+    def _new_columns(self, table: pa.Table) -> list[pa.Field]:
+        known = {name.casefold() for name in self.table_schema.names}
+        new = []
+        for item in table.schema:
+            if item.name.casefold() in known or pa.types.is_null(item.type):
+                continue
+            if item.name == RESCUED and table[RESCUED].null_count == table.num_rows:
+                continue
+            new.append(pa.field(item.name, delta_type(item.type)))
+        return new
+
+    def _count(self, checked: int, violations: Mapping[str, int]) -> None:
+        for name, item in self.expectations.items():
+            update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
+            self.expectations[name] = item.model_copy(update=update)
+
+    def _new_coercer(self) -> Coercer:
+        return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))
+
+    def _new_fitter(self) -> Coercer:
+        return Coercer(self.table_schema, evolution="ignore", masked=frozenset(self._step.mask))
+
+    @staticmethod
+    def _rescued(table: pa.Table) -> int:
+        index = table.schema.get_field_index(RESCUED)
+        return 0 if index < 0 else table.num_rows - table.column(index).null_count
+
+
+def _object_column(info: ObjectInfo, rows: pa.Int64Array) -> pa.StructArray:
+    values = {"uri": info.uri, "size": info.size, "etag": info.etag, "modified_at": info.modified_at}
+    arrays = [rows if item.name == "row" else pa.repeat(pa.scalar(values[item.name], item.type), len(rows)) for item in OBJECT_TYPE]
+    return pa.StructArray.from_arrays(arrays, fields=list(OBJECT_TYPE))
+
+
+def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
+    mask = np.ones(count, dtype=bool)
+    mask[sorted(left_out)] = False
+    return pa.array(mask)
+
+
+def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
+    """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
+    with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
+    program = Program(program_spec(step), now=now, seed=0, keys=keys)
+    if program.needs_object:
+        with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
+    made = program.output_schema(with_rescued)
+    return pa.schema([item for item in made if item.name != RESCUED or RESCUED in step.select])

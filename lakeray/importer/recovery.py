@@ -1,0 +1,89 @@
+"""What a start does before it plans anything: bring ledger and table together, see what a RESTORE took away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lakeray.delta.log import find_transaction
+from lakeray.delta.table import TableHandle, open_table
+from lakeray.errors import ExactlyOnceError, ImportFailed
+from lakeray.importer.batch import RESULT_KEY, BatchProtocol
+from lakeray.importer.context import ImportContext
+from lakeray.importer.identity import ImportId
+from lakeray.importer.ledger import Ledger
+from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.restores import lost_batches
+from lakeray.importer.result import Result, load_result
+from lakeray.objects import ObjectInfo
+
+
+def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[int]:
+    """Record every batch that the table has and the ledger has not, from the result that its commit names.
+
+    Yields their numbers. Raises ExactlyOnceError when the table knows less than the ledger, or a commit or result is gone.
+    """
+    identity = context.identity(handle)
+    recorded = Ledger(identity).recorded()
+    version = handle.transaction_version(identity.app_id)
+    if (version or 0) < recorded:
+        found = "no transaction id of this import" if version is None else f"batch {version} as the last"
+        raise ExactlyOnceError(
+            f"the ledger has recorded batch {recorded}, but the table knows {found}",
+            uri=handle.uri,
+            hint="the table was recreated, or delta.setTransactionRetentionDuration let its ids expire: unset that property; to import "
+            f"everything again into the table as it is, move {identity.folder} away",
+        )
+    protocol = BatchProtocol(context, identity)
+    for number in range(recorded + 1, (version or 0) + 1):
+        commit = find_transaction(handle.uri, app_id=identity.app_id, number=number, version=handle.version)
+        if commit is None:
+            raise ExactlyOnceError(
+                f"batch {number} is in the table and not in the ledger, and its commit is no longer in the table's log",
+                uri=handle.uri,
+                hint="restore the ledger folder from a backup or a bucket version",
+            )
+        protocol.record(load_result(identity, commit.metadata[RESULT_KEY]), table_version=commit.version)
+        yield number
+
+
+def last_result(identity: ImportId) -> Result | None:
+    """The result of the last recorded batch, None when there is none."""
+    ledger = Ledger(identity)
+    handle = ledger.open()
+    recorded = ledger.recorded()
+    if handle is None or not recorded:
+        return None
+    commit = find_transaction(handle.uri, app_id=identity.ledger_app_id, number=recorded, version=handle.version)
+    if commit is None:
+        raise ExactlyOnceError(
+            f"the ledger's log no longer says how batch {recorded} was recorded",
+            uri=identity.ledger_uri,
+            hint="run `lakeray ledger rebuild`",
+        )
+    return load_result(identity, commit.metadata[RESULT_KEY])
+
+
+def lost_to_restore(
+    context: ImportContext, identity: ImportId, checked: int, note: Callable[[str], None]
+) -> Iterator[tuple[int, list[PlannedObject]]]:
+    """Batches to import again, with their objects, when ``on_restore`` says so. Raises ImportFailed when it says ``ask``."""
+    handle = open_table(identity.table_uri)
+    if handle is None or handle.version <= checked:
+        return
+    lost = lost_batches(Ledger(identity), identity.table_uri, current=handle.version, checked=checked)
+    if not lost:
+        return
+    names = ", ".join(str(number) for number in lost)
+    policy = context.step.import_.on_restore
+    if policy == "ask":
+        raise ImportFailed(
+            f"a RESTORE took the rows of batch {names} out of the table",
+            uri=identity.table_uri,
+            hint=f"say what shall become of them: `on_restore: reimport` or `on_restore: keep` under steps.{context.step_name}.import",
+        )
+    if policy == "keep":
+        note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")
+        return
+    for number, rows in lost.items():
+        columns = ["uri", "size", "etag", "version_id", "modified_at"]
+        yield number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()]

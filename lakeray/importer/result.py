@@ -1,0 +1,144 @@
+"""The record of one finished attempt at a batch, immutable once it exists.
+
+A result is JSON at ``<import folder>/results/<batch>-<attempt>.json``: every object's outcome, every staged file, the schema it was made with.
+The commit names it, so that whoever finds the batch committed can record exactly what the winner did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from lakeray.delta.staged import StagedFile
+from lakeray.errors import ExactlyOnceError, ObjectNotFound
+from lakeray.importer.identity import ImportId
+from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.objects import join, open_store
+
+FORMAT = 1
+Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectOutcome:
+    """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored (compressed) bytes."""
+
+    planned: PlannedObject
+    outcome: Outcome
+    rows: Rows = field(default_factory=Rows)
+    bytes_read: int = 0
+    code: str | None = None
+    error: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    @property
+    def tries(self) -> int:
+        """Failures so far, this one included."""
+        return self.planned.tries + (self.outcome in ("failed", "poison"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored form."""
+        rows = {name: value for name, value in self.rows.model_dump().items() if value}
+        error = [self.code, self.error, self.line, self.column] if self.error else None
+        return {"object": self.planned.to_list(), "outcome": self.outcome, "rows": rows, "bytes": self.bytes_read, "error": error}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> ObjectOutcome:
+        """The inverse of ``to_json``."""
+        code, error, line, column = raw["error"] or (None, None, None, None)
+        return cls(
+            planned=PlannedObject.from_list(raw["object"]),
+            outcome=raw["outcome"],
+            rows=Rows(**raw["rows"]),
+            bytes_read=raw["bytes"],
+            code=code,
+            error=error,
+            line=line,
+            column=column,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to which RESTOREs were dealt with."""
+
+    batch: int
+    attempt: str
+    run_id: str
+    manifest_nonce: str
+    created_at: str
+    outcomes: list[ObjectOutcome]
+    files: list[StagedFile]
+    quarantine_files: list[StagedFile]
+    source_schema: dict[str, str]
+    new_columns: list[str] = field(default_factory=list)
+    expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    replays: int | None = None
+    restores_checked: int = 0
+    abandoned: bool = False
+
+    @property
+    def rows(self) -> Rows:
+        """The batch's balance."""
+        return Rows.total(outcome.rows for outcome in self.outcomes)
+
+    @property
+    def name(self) -> str:
+        """What the commit calls it."""
+        return f"{self.batch:010d}-{self.attempt}.json"
+
+    def to_bytes(self) -> bytes:
+        """The stored form."""
+        raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        raw["format"] = FORMAT
+        raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
+        raw["files"] = [asdict(file) for file in self.files]
+        raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
+        raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        return orjson.dumps(raw)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, uri: str) -> Result:
+        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        try:
+            raw = orjson.loads(data)
+            if raw.pop("format") != FORMAT:
+                raise ExactlyOnceError("the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray")
+            raw["outcomes"] = [ObjectOutcome.from_json(item) for item in raw["outcomes"]]
+            raw["files"] = [StagedFile(**item) for item in raw["files"]]
+            raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
+            raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            return cls(**raw)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExactlyOnceError(
+                f"the result {uri} cannot be read: {error}", uri=uri, hint="restore the file from a backup or a bucket version"
+            ) from error
+
+
+def result_uri(identity: ImportId, name: str) -> str:
+    """Where the result of that name is."""
+    return join(identity.folder, "results", name)
+
+
+def store_result(identity: ImportId, result: Result) -> None:
+    """Write it; names are unique for each attempt."""
+    uri = result_uri(identity, result.name)
+    open_store(uri).create(uri, result.to_bytes())
+
+
+def load_result(identity: ImportId, name: str) -> Result:
+    """Read it. Raises ExactlyOnceError when it is gone."""
+    uri = result_uri(identity, name)
+    try:
+        data = open_store(uri).read(uri)
+    except ObjectNotFound as error:
+        raise ExactlyOnceError(
+            f"the table's log names the result {name}, but it is gone",
+            uri=uri,
+            hint="restore the file from a backup or a bucket version: the ledger cannot say what that batch did without it",
+        ) from error
+    return Result.from_bytes(data, uri=uri)

@@ -1,0 +1,162 @@
+"""The schema of a source: what its columns are read as.
+
+It is found once, from hints, the table's own columns and a sample of objects, then carried from result to result, so that every batch starts
+from what the batch before knew. New columns join it inside a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.source import path_columns, read_options
+from lakeray.objects import SourcePattern, open_store
+from lakeray.spec.sources import Source
+from lakeray.spec.steps import Step
+from lakeray.spec.types import parse_type, type_name
+from lakeray.transform.delta_types import delta_type
+from lakeray.transform.infer import infer_schema
+
+SAMPLE_OBJECTS = 8
+SAMPLE_ROWS = 5_000
+SAMPLE_BYTES = 2**20
+TEXT_FORMATS = ("csv", "tsv")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """Rows from the beginning of one object in wire types, or why there are none."""
+
+    uri: str
+    table: pa.Table | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleTask:
+    """Reads the beginning of some objects, in a worker, because an object may kill its reader."""
+
+    objects: tuple[PlannedObject, ...]
+    source: Source
+
+    def run(self) -> Iterator[list[Sampled]]:
+        """One message: a sample of each object."""
+        yield [self._sample(planned) for planned in self.objects]
+
+    def _sample(self, planned: PlannedObject) -> Sampled:
+        from lakeray.errors import ObjectChanged, ObjectNotFound, ReadError
+        from lakeray.importer.readers import read
+
+        info = planned.info
+        options = read_options(self.source, wire_schema=None, chunk_bytes=SAMPLE_BYTES)
+        try:
+            with open_store(info.uri).open(info.uri, match=info) as file:
+                for chunk in read(file, options, name=info.uri):
+                    if chunk.table.num_rows:
+                        return Sampled(uri=info.uri, table=self._with_path(chunk.table.slice(0, SAMPLE_ROWS), info.uri))
+        except (ReadError, ObjectChanged, ObjectNotFound) as error:
+            return Sampled(uri=info.uri, table=None, error=error.message)
+        return Sampled(uri=info.uri, table=None)
+
+    def _with_path(self, table: pa.Table, uri: str) -> pa.Table:
+        return add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
+
+
+def add_path_columns(table: pa.Table, columns: Mapping[str, str | None]) -> pa.Table:
+    """Append what the path says as string columns; a column that the object itself has wins."""
+    for name, value in columns.items():
+        if table.schema.get_field_index(name) < 0:
+            table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), table.num_rows))
+    return table
+
+
+def choose_sample(objects: list[PlannedObject]) -> list[PlannedObject]:
+    """A few objects from the whole range, the largest among them."""
+    if len(objects) <= SAMPLE_OBJECTS:
+        return objects
+    stride = len(objects) / (SAMPLE_OBJECTS - 1)
+    chosen = {int(index * stride) for index in range(SAMPLE_OBJECTS - 1)}
+    chosen.add(max(range(len(objects)), key=lambda index: objects[index].info.size))
+    return [objects[index] for index in sorted(chosen)]
+
+
+def first_schema(source: Source, samples: list[Sampled]) -> pa.Schema:
+    """What a sample says, overruled by the hints."""
+    hints = {name: parse_type(text) for name, text in source.schema_hints.items()}
+    tables = [sample.table for sample in samples if sample.table is not None]
+    path_names = {name for sample in samples if sample.table is not None for name in _path_names(source, sample.uri)}
+    text = source.format in TEXT_FORMATS
+    if text or not path_names:
+        inferred = infer_schema(tables, hints, text=text)
+    else:
+        inferred = _infer_apart(tables, hints, path_names)
+    names = {item.name for item in inferred}
+    missing = [pa.field(name, kind) for name, kind in hints.items() if name not in names]
+    return pa.schema([*inferred, *missing])
+
+
+def _path_names(source: Source, uri: str) -> list[str]:
+    return list(path_columns(source, SourcePattern.parse(source.uri), uri))
+
+
+def _infer_apart(tables: list[pa.Table], hints: dict[str, pa.DataType], path_names: set[str]) -> pa.Schema:
+    """Columns from paths are text to be understood even where the format itself is typed."""
+    from_path = [table.select([name for name in table.column_names if name in path_names]) for table in tables]
+    from_object = [table.select([name for name in table.column_names if name not in path_names]) for table in tables]
+    schema = infer_schema(from_object, hints, text=False)
+    return pa.schema([*schema, *infer_schema(from_path, hints, text=True)])
+
+
+def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, step: Step) -> pa.Schema:
+    """``schema`` with the types of an existing table's columns, but for those that hints or ``select`` decide."""
+    fields = []
+    for item in schema:
+        index = table_schema.get_field_index(item.name)
+        free = item.name in source.schema_hints or item.name in step.select or item.name in step.mask
+        fields.append(item if index < 0 or free else pa.field(item.name, table_schema.field(index).type))
+    return pa.schema(fields)
+
+
+def with_hints(schema: pa.Schema, source: Source) -> pa.Schema:
+    """``schema`` under today's hints."""
+    hints = {name: parse_type(text) for name, text in source.schema_hints.items()}
+    fields = [pa.field(item.name, hints.pop(item.name, item.type)) for item in schema]
+    return pa.schema([*fields, *(pa.field(name, kind) for name, kind in hints.items())])
+
+
+def wire_schema(source: Source, schema: pa.Schema) -> pa.Schema | None:
+    """The types in which a reader shall hand over columns that it must parse from text itself (JSON)."""
+    if source.format != "json":
+        return None
+    return pa.schema([pa.field(item.name, _wire_type(item.type)) for item in schema])
+
+
+def _wire_type(kind: pa.DataType) -> pa.DataType:
+    """Dates, times and decimals travel as the text that was written, nested types field by field."""
+    types = pa.types
+    if types.is_struct(kind):
+        return pa.struct([pa.field(item.name, _wire_type(item.type)) for item in kind])
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pa.list_(_wire_type(kind.value_type))
+    if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or types.is_map(kind):
+        return kind
+    return pa.string()
+
+
+def schema_names(schema: pa.Schema) -> dict[str, str]:
+    """The stored form: column to type name."""
+    return {item.name: type_name(item.type) for item in schema}
+
+
+def schema_from_names(names: Mapping[str, str]) -> pa.Schema:
+    """The inverse of ``schema_names``."""
+    return pa.schema([pa.field(name, parse_type(text)) for name, text in names.items()])
+
+
+def table_schema_for(output: pa.Schema) -> pa.Schema:
+    """The columns of a new table: the output's in types that Delta can write, never none at all."""
+    fields = [pa.field(item.name, delta_type(item.type)) for item in output if not pa.types.is_null(item.type)]
+    return pa.schema(fields or [pa.field("_rescued_data", pa.string())])

@@ -1,0 +1,94 @@
+"""The objects that a source declares, as filtered pages of a listing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakeray.importer.readers import ReadOptions
+from lakeray.objects import ObjectStore, SourcePattern, hive_columns, open_store, temporary
+from lakeray.spec.sources import Source
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """What a listing left out, and how much it saw."""
+
+    seen: int = 0
+    temporary: int = 0
+    young: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """Lists one source.
+
+    Left out are temporary and half-written names, names that the pattern does not match, and objects younger than ``min_age``; ``counts`` says
+    how many.
+    """
+
+    source: Source
+    pattern: SourcePattern
+    store: ObjectStore
+    now: Callable[[], datetime]
+    list_pages: Callable[[str], Iterator[pa.RecordBatch]]
+    counts: Counts = field(default_factory=Counts)
+
+    def pages(self) -> Iterator[pa.RecordBatch]:
+        """Pages with schema ``LISTING``, ascending by uri."""
+        limit = self.now() - timedelta(seconds=self.source.min_age) if self.source.min_age else None
+        for page in self.list_pages(self.pattern.prefix):
+            self.counts.seen += page.num_rows
+            kept = self.pattern.filter(page)
+            hidden = temporary(kept["uri"], self.pattern.root)
+            self.counts.temporary += pc.sum(hidden).as_py() or 0
+            kept = kept.filter(pc.invert(hidden))
+            if limit is not None:
+                old = pc.less_equal(kept["modified_at"], pa.scalar(limit, pa.timestamp("us", tz="UTC")))
+                self.counts.young += kept.num_rows - (pc.sum(old).as_py() or 0)
+                kept = kept.filter(old)
+            if kept.num_rows:
+                yield kept
+
+
+def open_listing(
+    source: Source,
+    *,
+    now: Callable[[], datetime],
+    list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None,
+) -> Listing:
+    """Prepare the listing of a source; ``list_pages`` replaces the store's own listing (a parallel one, say)."""
+    pattern = SourcePattern.parse(source.uri)
+    store = open_store(pattern.prefix)
+    return Listing(source=source, pattern=pattern, store=store, now=now, list_pages=list_pages or store.list)
+
+
+def path_columns(source: Source, pattern: SourcePattern, uri: str) -> dict[str, str | None]:
+    """Columns that an object's path gives: template captures, then hive segments."""
+    columns: dict[str, str | None] = {}
+    if source.partitions == "hive":
+        columns |= hive_columns(uri, pattern.root)
+    columns |= pattern.columns(uri)
+    return columns
+
+
+def read_options(source: Source, *, wire_schema: pa.Schema | None, chunk_bytes: int) -> ReadOptions:
+    """How the readers shall read this source."""
+    options: dict[str, object] = {}
+    if source.format in ("csv", "tsv"):
+        options = source.csv.model_dump() if source.csv is not None else {}
+    elif source.format == "json" and source.json_ is not None:
+        options = source.json_.model_dump()
+    return ReadOptions(
+        format=source.format,
+        compression=None if source.compression == "auto" else source.compression,
+        encoding=source.encoding or "utf-8",
+        wire_schema=wire_schema,
+        max_record_bytes=source.max_record_bytes,
+        chunk_bytes=chunk_bytes,
+        options=options,
+    )

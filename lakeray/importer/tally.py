@@ -1,0 +1,101 @@
+"""The running account of one import step, from which its summary is made."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import datetime
+
+from lakeray.importer.batch import Done
+from lakeray.importer.context import ImportContext
+from lakeray.importer.planner import Planner
+from lakeray.importer.result import ObjectOutcome
+from lakeray.importer.source import Counts
+from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+
+MAX_PROBLEMS = 100
+_FINE = ("loaded",)
+
+
+class Tally:
+    """Adds up what batches and listings say. ``notes`` are sentences for a person."""
+
+    def __init__(self, context: ImportContext) -> None:
+        self._context = context
+        self._started_at: datetime = context.now()
+        self._clock = time.monotonic()
+        self._batches: list[BatchSummary] = []
+        self._objects: Counter[str] = Counter()
+        self._expectations: dict[str, ExpectationSummary] = {}
+        self._problems: list[ObjectProblem] = []
+        self._new_columns: list[str] = []
+        self._phases: Counter[str] = Counter()
+        self._listing = {"listed": 0, "known": 0, "changed": 0, "deleted": 0}
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        """Something a person should know."""
+        if message not in self.notes:
+            self.notes.append(message)
+            self._context.observer.note(step=self._context.step_name, message=message)
+
+    def listing(self, planner: Planner, counts: Counts) -> None:
+        """The last pass over the source."""
+        self._listing = {"listed": planner.listed, "known": planner.known, "changed": planner.changed, "deleted": planner.deleted}
+        if planner.changed:
+            self.note(f"{planner.changed} objects were changed after they had been imported (changed_objects: {planner.source.changed_objects})")
+        if counts.temporary:
+            self.note(f"{counts.temporary} temporary or hidden objects were left out")
+        if counts.young:
+            self.note(f"{counts.young} objects are younger than min_age and wait for the next run")
+
+    def batch(self, done: Done) -> None:
+        """A recorded batch."""
+        self._batches.append(done.summary)
+        for outcome in done.result.outcomes:
+            self._objects[outcome.outcome] += 1
+            if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
+                self._problems.append(_problem(outcome))
+        for name, item in done.result.expectations.items():
+            known = self._expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
+            update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
+            self._expectations[name] = known.model_copy(update=update)
+        self._new_columns.extend(done.result.new_columns)
+        self._phases.update(done.phases_s)
+        if done.worker_deaths:
+            self.note(f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated")
+        if not done.summary.won:
+            self.note(f"batch {done.summary.number} was committed by another importer first; this one's files were removed")
+
+    def summary(self) -> ImportSummary:
+        """What was done so far."""
+        context = self._context
+        return ImportSummary(
+            step=context.step_name,
+            source=context.step.import_.from_,
+            source_uri=context.source.uri,
+            table=context.step.import_.into,
+            table_uri=context.table.uri,
+            quarantine_uri=context.table.quarantine_uri,
+            mode=context.mode,
+            batches=self._batches,
+            objects=dict(self._objects),
+            rows=Rows.total(batch.rows for batch in self._batches),
+            bytes_read=sum(batch.bytes_read for batch in self._batches),
+            bytes_written=sum(batch.bytes_written for batch in self._batches),
+            files=sum(batch.files for batch in self._batches),
+            **self._listing,
+            new_columns=self._new_columns,
+            expectations=self._expectations,
+            problems=self._problems,
+            notes=self.notes,
+            started_at=self._started_at,
+            duration_s=time.monotonic() - self._clock,
+            phases_s=dict(self._phases),
+        )
+
+
+def _problem(outcome: ObjectOutcome) -> ObjectProblem:
+    refused = outcome.rows.quarantined
+    error = outcome.error or (f"{refused} rows are in quarantine" if refused else outcome.outcome)
+    return ObjectProblem(uri=outcome.planned.info.uri, outcome=outcome.outcome, error=error, line=outcome.line, column=outcome.column)

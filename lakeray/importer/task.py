@@ -1,0 +1,268 @@
+"""One task of a batch: some objects read, coerced, transformed, checked and staged, in a worker process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from lakeray.delta.parquet import WriteOptions
+from lakeray.delta.staged import StagedFile
+from lakeray.delta.statistics import Indexed
+from lakeray.delta.writer import StagedWriter
+from lakeray.errors import ObjectChanged, ObjectNotFound, ReadError
+from lakeray.failpoints import failpoint
+from lakeray.importer import quarantine
+from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.readers import read
+from lakeray.importer.readers.port import Refused
+from lakeray.importer.result import ObjectOutcome
+from lakeray.importer.source import path_columns, read_options
+from lakeray.importer.stage import Stage
+from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.objects import SourcePattern, open_store
+from lakeray.spec.sources import Source
+from lakeray.spec.steps import Step
+from lakeray.spec.tables import Table
+from lakeray.transform.program import Expectation
+
+ADVANCE_EVERY_S = 1.0
+CHUNK_SHARE, BUFFER_SHARE, ROW_GROUP_SHARE = 32, 8, 4
+"""A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded pages."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advanced:
+    """Progress since the last message."""
+
+    objects: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskOutcome:
+    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with."""
+
+    outcomes: list[ObjectOutcome]
+    files: list[StagedFile]
+    quarantine_files: list[StagedFile]
+    source_schema: pa.Schema
+    table_schema: pa.Schema
+    expectations: dict[str, ExpectationSummary]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSpec:
+    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files."""
+
+    objects: tuple[PlannedObject, ...]
+    source: Source
+    table: Table
+    step: Step
+    table_uri: str
+    quarantine_uri: str
+    prefix: str
+    pipeline: str
+    step_name: str
+    batch: int
+    run_id: str
+    now: datetime
+    seed: int
+    keys: Mapping[str, bytes] = field(repr=False)
+    source_schema: pa.Schema
+    wire_schema: pa.Schema | None
+    table_schema: pa.Schema
+    partition_by: tuple[str, ...]
+    constraints: tuple[Expectation, ...]
+    table_properties: Mapping[str, str]
+    memory_bytes: int
+
+    def run(self) -> Iterator[Advanced | TaskOutcome]:
+        """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation, a wrong expression, a
+        drifted schema, a store that cannot be reached."""
+        worker = _Worker(self)
+        try:
+            for planned in self.objects:
+                failpoint("task_started")
+                yield from worker.load(planned)
+            yield worker.finish()
+        except BaseException:
+            worker.discard()
+            raise
+
+
+class _Worker:
+    """State of one running task. Memory: a chunk and its transforms, the object buffer, one row group a writer."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self._spec = spec
+        self._pattern = SourcePattern.parse(spec.source.uri)
+        self._read = read_options(spec.source, wire_schema=spec.wire_schema, chunk_bytes=spec.memory_bytes // CHUNK_SHARE)
+        self._pipeline = Pipeline(
+            spec.step,
+            source=spec.source,
+            source_schema=spec.source_schema,
+            table_schema=spec.table_schema,
+            constraints=spec.constraints,
+            now=spec.now,
+            seed=spec.seed,
+            keys=spec.keys,
+        )
+        self._origin = quarantine.Origin(
+            pipeline=spec.pipeline,
+            step=spec.step_name,
+            batch=spec.batch,
+            run_id=spec.run_id,
+            now=spec.now,
+            withhold_raw=bool(spec.step.mask),
+        )
+        self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._outcomes: list[ObjectOutcome] = []
+        self._progress = _Progress()
+
+    def load(self, planned: PlannedObject) -> Iterator[Advanced]:
+        """Read one object to its end, or find out why not."""
+        self._stage.begin()
+        self._refused.begin()
+        account = _Account()
+        mark = self._pipeline.mark()
+        try:
+            for position in self._chunks(planned, account):
+                yield from self._progress.during(account.rows.read, position)
+        except (ObjectChanged, ObjectNotFound) as error:
+            outcome = ObjectOutcome(planned=planned, outcome="superseded", code=error.code, error=error.message)
+        except ReadError as error:
+            limit = self._spec.source.max_tries
+            outcome = failed_outcome(planned, max_tries=limit, code=error.code, error=error.message)
+        else:
+            self._stage.keep()
+            self._refused.keep()
+            self._outcomes.append(account.outcome(planned))
+            yield from self._progress.after(account.rows.read, planned.info.size)
+            return
+        self._pipeline.rewind(mark)
+        self._stage.drop()
+        self._refused.drop()
+        self._outcomes.append(outcome)
+        yield from self._progress.after(0, planned.info.size)
+
+    def _chunks(self, planned: PlannedObject, account: _Account) -> Iterator[int]:
+        """Stage the object chunk by chunk; yields the position in its stored bytes."""
+        info = planned.info
+        columns = path_columns(self._spec.source, self._pattern, info.uri)
+        with open_store(info.uri).open(info.uri, match=info) as file:
+            for chunk in read(file, self._read, name=info.uri):
+                result = self._pipeline.run(chunk, info, columns)
+                self._stage.add(result.table)
+                if chunk.refused:
+                    self._refused.add(self._origin.malformed(planned, chunk.refused))
+                    account.first_refusal(chunk.refused[0])
+                if result.quarantined.num_rows:
+                    self._refused.add(self._origin.violations(planned, result.quarantined))
+                account.add(result.rows)
+                yield min(file.tell(), info.size)
+
+    def finish(self) -> TaskOutcome:
+        """End all files."""
+        outcome = TaskOutcome(
+            outcomes=self._outcomes,
+            files=self._stage.close(),
+            quarantine_files=self._refused.close(),
+            source_schema=self._pipeline.source_schema,
+            table_schema=self._pipeline.table_schema,
+            expectations=self._pipeline.expectations,
+        )
+        failpoint("task_staged")
+        return outcome
+
+    def discard(self) -> None:
+        """The whole task is in vain."""
+        self._stage.drop()
+        self._refused.drop()
+
+    def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
+        spec = self._spec
+        options = WriteOptions(
+            target_file_bytes=spec.table.target_file_size,
+            row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
+            compression_level=spec.table.zstd_level,
+            indexed=Indexed.of_properties(spec.table_properties),
+        )
+        return StagedWriter(
+            spec.table_uri, schema=schema, partition_by=list(spec.partition_by), prefix=f"{spec.prefix}-{suffix}", options=options
+        )
+
+    def _quarantine_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
+        spec = self._spec
+        options = WriteOptions(row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE)
+        return StagedWriter(spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options)
+
+
+class _Progress:
+    """Gathers what is done into a message a second."""
+
+    def __init__(self) -> None:
+        self._objects, self._rows, self._bytes = 0, 0, 0
+        self._object_rows, self._object_bytes = 0, 0
+        self._told = time.monotonic()
+
+    def during(self, rows: int, position: int) -> Iterator[Advanced]:
+        """So far in the current object."""
+        self._rows += rows - self._object_rows
+        self._bytes += max(0, position - self._object_bytes)
+        self._object_rows, self._object_bytes = rows, max(position, self._object_bytes)
+        if time.monotonic() - self._told >= ADVANCE_EVERY_S:
+            yield self._take()
+
+    def after(self, rows: int, size_bytes: int) -> Iterator[Advanced]:
+        """The current object is over."""
+        self._objects += 1
+        yield from self.during(rows, size_bytes)
+        self._object_rows, self._object_bytes = 0, 0
+
+    def _take(self) -> Advanced:
+        message = Advanced(objects=self._objects, rows=self._rows, size_bytes=self._bytes)
+        self._objects, self._rows, self._bytes, self._told = 0, 0, 0, time.monotonic()
+        return message
+
+
+class _Account:
+    """What became of the rows of one object."""
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self._first: Refused | None = None
+
+    def add(self, rows: Rows) -> None:
+        """The balance of one more chunk."""
+        self.rows = self.rows + rows
+
+    def first_refusal(self, refused: Refused) -> None:
+        """Where the object is broken first, for the ledger."""
+        self._first = self._first or refused
+
+    def outcome(self, planned: PlannedObject) -> ObjectOutcome:
+        """The outcome of an object that was read to its end."""
+        first = self._first
+        return ObjectOutcome(
+            planned=planned,
+            outcome="partly_loaded" if self.rows.quarantined else "loaded",
+            rows=self.rows,
+            bytes_read=planned.info.size,
+            code="malformed" if first else None,
+            error=first.reason if first else None,
+            line=first.line if first else None,
+            column=first.column if first else None,
+        )
+
+
+def failed_outcome(planned: PlannedObject, *, max_tries: int, code: str, error: str) -> ObjectOutcome:
+    """An object that could not be read; poison when it has been tried often enough."""
+    outcome = "poison" if planned.tries + 1 >= max_tries else "failed"
+    return ObjectOutcome(planned=planned, outcome=outcome, code=code, error=error)

@@ -1,0 +1,230 @@
+"""Every object of a batch, read and staged, with its outcome.
+
+Tasks whose worker dies are run again in halves until the object that kills workers stands alone. Tasks that disagree about the type of a
+new column are run again with the type that holds the values of all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from lakeray.delta.staged import StagedFile
+from lakeray.delta.table import TableHandle
+from lakeray.errors import AuditError
+from lakeray.importer.constraints import constraints
+from lakeray.importer.context import ImportContext
+from lakeray.importer.executor import Died
+from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.packing import pack
+from lakeray.importer.result import ObjectOutcome
+from lakeray.importer.schema import wire_schema
+from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
+from lakeray.objects import join, open_store
+from lakeray.transform.infer import merge_types
+
+
+@dataclass(kw_only=True, slots=True)
+class Written:
+    """What the tasks of one attempt made, together."""
+
+    attempt: str
+    outcomes: list[ObjectOutcome] = field(default_factory=list)
+    files: list[StagedFile] = field(default_factory=list)
+    quarantine_files: list[StagedFile] = field(default_factory=list)
+    source_schema: pa.Schema
+    table_schema: pa.Schema
+    expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    worker_deaths: int = 0
+
+    @property
+    def rows(self) -> Rows:
+        """The batch's balance."""
+        return Rows.total(outcome.rows for outcome in self.outcomes)
+
+
+def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> Written:
+    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost store)."""
+    writer = _BatchWriter(context, manifest, handle, source_schema)
+    try:
+        return writer.run()
+    except BaseException:
+        writer.discard()
+        raise
+
+
+class _BatchWriter:
+    def __init__(self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> None:
+        self._context = context
+        self._manifest = manifest
+        self._handle = handle
+        self._identity = context.identity(handle)
+        self._schema = source_schema
+        self._attempt = secrets.token_hex(4)
+        self._counter = 0
+        self._deaths = 0
+        self._done: list[tuple[TaskSpec, TaskOutcome]] = []
+        self._lost: list[ObjectOutcome] = []
+
+    def run(self) -> Written:
+        planned = self._manifest.objects
+        readable = [item for item in planned if item.skip is None]
+        skipped = [ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip) for item in planned if item.skip]
+        self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
+        self._settle_new_columns()
+        written = self._merge(skipped)
+        _audit(self._manifest, written)
+        return written
+
+    def discard(self) -> None:
+        """Remove the files of a batch that will not be committed."""
+        for task, outcome in self._done:
+            _remove(task.table_uri, outcome.files)
+            _remove(task.quarantine_uri, outcome.quarantine_files)
+
+    def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
+        self._counter += 1
+        context, step = self._context, self._context.step
+        return TaskSpec(
+            objects=tuple(objects),
+            source=context.source,
+            table=context.table,
+            step=step,
+            table_uri=context.table.uri,
+            quarantine_uri=context.table.quarantine_uri,
+            prefix=f"{self._identity.file_prefix(self._manifest.batch, self._attempt)}-t{self._counter:04d}",
+            pipeline=str(self._identity.pipeline),
+            step_name=context.step_name,
+            batch=self._manifest.batch,
+            run_id=context.run_id,
+            now=self._manifest.created_at,
+            seed=self._manifest.seed,
+            keys=dict(context.keys),
+            source_schema=self._schema,
+            wire_schema=wire_schema(context.source, self._schema),
+            table_schema=self._handle.schema,
+            partition_by=tuple(self._handle.partition_by),
+            constraints=constraints(self._handle),
+            table_properties=self._handle.properties,
+            memory_bytes=context.task_memory_bytes,
+        )
+
+    def _drive(self, tasks: list[TaskSpec]) -> None:
+        while tasks:
+            again: list[TaskSpec] = []
+            for told in self._context.executor.run(tasks):
+                self._context.check_cancelled()
+                task = tasks[told.index]
+                if isinstance(told.message, TaskOutcome):
+                    self._done.append((task, told.message))
+                elif isinstance(told.message, Died):
+                    again.extend(self._after_death(task, told.message))
+                elif isinstance(told.message, Advanced):
+                    self._advance(told.message)
+            tasks = again
+
+    def _advance(self, message: Advanced) -> None:
+        self._context.observer.advanced(
+            step=self._context.step_name,
+            batch=self._manifest.batch,
+            objects=message.objects,
+            rows=message.rows,
+            size_bytes=message.size_bytes,
+        )
+
+    def _after_death(self, task: TaskSpec, died: Died) -> Iterator[TaskSpec]:
+        self._deaths += 1
+        objects = task.objects
+        if len(objects) == 1:
+            reason = f"the worker that read this object died: {died.reason}"
+            limit = self._context.source.max_tries
+            self._lost.append(failed_outcome(objects[0], max_tries=limit, code="worker_died", error=reason))
+            return
+        middle = len(objects) // 2
+        yield self._task(objects[:middle])
+        yield self._task(objects[middle:])
+
+    def _settle_new_columns(self) -> None:
+        merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])
+        if merged is None:
+            return
+        self._schema = merged
+        keep, again = [], []
+        for task, outcome in self._done:
+            (keep if _agrees(outcome.source_schema, merged) else again).append((task, outcome))
+        self._done = keep
+        for task, outcome in again:
+            _remove(task.table_uri, outcome.files)
+            _remove(task.quarantine_uri, outcome.quarantine_files)
+        self._drive([self._task(task.objects) for task, _ in again])
+
+    def _merge(self, skipped: list[ObjectOutcome]) -> Written:
+        written = Written(
+            attempt=self._attempt,
+            source_schema=self._schema,
+            table_schema=self._handle.schema,
+            outcomes=[*skipped, *self._lost],
+            worker_deaths=self._deaths,
+        )
+        for _, outcome in self._done:
+            written.outcomes.extend(outcome.outcomes)
+            written.files.extend(outcome.files)
+            written.quarantine_files.extend(outcome.quarantine_files)
+            written.table_schema = _union(written.table_schema, outcome.table_schema)
+            for name, item in outcome.expectations.items():
+                known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
+                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
+                written.expectations[name] = known.model_copy(update=update)
+        return written
+
+
+def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
+    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none."""
+    types: dict[str, pa.DataType] = {}
+    for schema in found:
+        for item in schema:
+            if known.get_field_index(item.name) >= 0:
+                continue
+            earlier = types.get(item.name)
+            types[item.name] = item.type if earlier is None else (merge_types(earlier, item.type) or pa.string())
+    if not types:
+        return None
+    return pa.schema([*known, *(pa.field(name, kind) for name, kind in types.items())])
+
+
+def _agrees(schema: pa.Schema, merged: pa.Schema) -> bool:
+    return all(item.type.equals(merged.field(item.name).type) for item in schema)
+
+
+def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:
+    extra = [item for item in more if known.get_field_index(item.name) < 0]
+    return pa.schema([*known, *extra]) if extra else known
+
+
+def _audit(manifest: Manifest, written: Written) -> None:
+    """Hold the batch to its plan and its balance. Raises AuditError."""
+    planned = sorted(item.info.uri for item in manifest.objects)
+    accounted = sorted(outcome.planned.info.uri for outcome in written.outcomes)
+    if planned != accounted:
+        missing = sorted(set(planned) - set(accounted))[:3]
+        raise AuditError(f"batch {manifest.batch}: {len(planned)} objects were planned, {len(accounted)} have an outcome; {missing}")
+    for outcome in written.outcomes:
+        if not outcome.rows.balanced:
+            raise AuditError(f"rows of {outcome.planned.info.uri} do not balance: {outcome.rows!r}", uri=outcome.planned.info.uri)
+    staged = sum(file.rows for file in written.files)
+    refused = sum(file.rows for file in written.quarantine_files)
+    rows = written.rows
+    if (staged, refused) != (rows.written, rows.quarantined):
+        raise AuditError(
+            f"batch {manifest.batch}: files hold {staged} and {refused} rows, outcomes say {rows.written} written and {rows.quarantined} refused"
+        )
+
+
+def _remove(root: str, files: Sequence[StagedFile]) -> None:
+    store = open_store(root)
+    for file in files:
+        store.delete(join(root, file.path))

@@ -1,0 +1,228 @@
+"""The lake as a notebook or a command holds it: `connect()` gives one, everything else hangs on it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lakeray.catalog import SourceEntry, register_source
+from lakeray.config import Settings
+from lakeray.delta.query import query
+from lakeray.delta.table import open_table, require_table
+from lakeray.errors import SpecError
+from lakeray.importer.amend import LedgerOf
+from lakeray.importer.context import ImportContext
+from lakeray.importer.ledger import Ledger
+from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.observability.progress import Observer, Silent
+from lakeray.runtime import cluster
+from lakeray.runtime.doctor import Check, examine
+from lakeray.runtime.executors import executor
+from lakeray.runtime.run import WorkflowRun, utc_now
+from lakeray.runtime.summary import RunSummary
+from lakeray.runtime.upkeep import TableOf
+from lakeray.spec.built import refuse_unbuilt
+from lakeray.spec.load import load_workflow
+from lakeray.spec.model import Workflow
+
+File = str | Path | Workflow
+
+
+def connect(*, settings: Settings | None = None, observer: Observer | None = None) -> Lake:
+    """A lake on this machine. Cheap: Ray starts with the first run. Raises ConfigError for a wrong environment variable."""
+    return Lake(settings or Settings.from_env(os.environ), observer or Silent())
+
+
+class Run:
+    """A run in the background."""
+
+    def __init__(self, work: WorkflowRun, settings: Settings) -> None:
+        self._work = work
+        self._settings = settings
+        self._summary: RunSummary | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._execute, name=work.run_id, daemon=True)
+        self._thread.start()
+
+    @property
+    def run_id(self) -> str:
+        """The run's name in logs, results and ledger."""
+        return self._work.run_id
+
+    @property
+    def summary(self) -> RunSummary:
+        """The run so far."""
+        return self._summary or self._work.summary()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return not self._thread.is_alive()
+
+    def result(self, timeout: float | None = None) -> RunSummary:
+        """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be started."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
+        if self._error is not None:
+            raise self._error
+        return self.summary
+
+    def cancel(self) -> None:
+        """Ask it to stop; what is committed stays, the next run goes on behind it."""
+        self._work.cancel()
+
+    def _execute(self) -> None:
+        try:
+            if self._settings.executor != "inline":
+                cluster.start(self._settings)
+            self._summary = self._work.execute()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            self._error = error
+
+
+class Lake:
+    """Every operation on a lake. Files are workflow files (a path) or workflows that are loaded already.
+
+    Errors are those of ``lakeray.errors``; a file with mistakes raises SpecError with all of them, before anything starts.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer) -> None:
+        self._settings = settings
+        self._observer = observer
+
+    def validate(self, file: File) -> Workflow:
+        """Read and check a workflow file."""
+        return file if isinstance(file, Workflow) else load_workflow(file)
+
+    def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
+        """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
+        workflow = self._runnable(file, steps)
+        work = WorkflowRun(
+            workflow=workflow, settings=self._settings, observer=self._observer, steps=steps, continuous=continuous
+        )
+        return Run(work, self._settings)
+
+    def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
+        """What a run would import, step by step; nothing is written."""
+        workflow = self._runnable(file, steps)
+        return [plan(self._context(workflow, name)) for name in workflow.ordered() if steps is None or name in steps]
+
+    def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
+        """What the sources hold; ``register`` stores it in the catalog."""
+        workflow = self.validate(file)
+        names = [source] if source else list(workflow.sources)
+        _known(names, workflow.sources, "source")
+        found = []
+        for name in names:
+            declared = workflow.sources[name]
+            summary = discover(
+                name, declared, ledger=self._ledger_of_source(workflow, name), executor=self._executor("discover"), now=utc_now
+            )
+            found.append(self._registered(workflow, summary) if register else summary)
+        return found
+
+    def ledger(self, file: File, *, step: str | None = None) -> LedgerOf:
+        """The ledger of an import step (the only one, when ``step`` is None)."""
+        workflow = self.validate(file)
+        return LedgerOf(self._context(workflow, _one(workflow, step)))
+
+    def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
+        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are none."""
+        from lakeray.importer.quarantine import SCHEMA
+
+        workflow = self.validate(file)
+        names = [table] if table else list(workflow.tables)
+        _known(names, workflow.tables, "table")
+        parts = [SCHEMA.empty_table()]
+        for name in names:
+            handle = open_table(workflow.tables[name].quarantine_uri)
+            if handle is not None:
+                parts.append(query(handle, f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {limit}"))  # noqa: S608
+        return pa.concat_tables(parts, promote_options="default").slice(0, limit)
+
+    def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
+        """The upkeep of a table: one of a workflow file by name, or any by its uri."""
+        if isinstance(file_or_uri, Workflow) or str(file_or_uri).endswith((".yaml", ".yml")):
+            workflow = self.validate(file_or_uri)
+            names = [name] if name else list(workflow.tables)
+            _known(names, workflow.tables, "table")
+            if len(names) != 1:
+                raise SpecError("the workflow has several tables", hint=f"name one of them: {', '.join(names)}")
+            return TableOf(workflow.tables[names[0]].uri)
+        require_table(str(file_or_uri))
+        return TableOf(str(file_or_uri))
+
+    def doctor(self, file: File | None = None) -> list[Check]:
+        """Look at the machine, the settings and, with a file, at every place that it names."""
+        return examine(self._settings, self.validate(file) if file else None)
+
+    def close(self) -> None:
+        """End the local Ray, if one was started here."""
+        if self._settings.executor != "inline" and self._settings.ray_address is None:
+            cluster.stop()
+
+    def _runnable(self, file: File, steps: Sequence[str] | None) -> Workflow:
+        workflow = self.validate(file)
+        if steps is not None:
+            _known(list(steps), workflow.steps, "step")
+        refuse_unbuilt(workflow, steps=set(steps) if steps is not None else None)
+        return workflow
+
+    def _context(self, workflow: Workflow, name: str) -> ImportContext:
+        step = workflow.steps[name]
+        assert step.import_ is not None
+        return ImportContext(
+            tenant=workflow.tenant,
+            workflow=workflow.workflow,
+            run_id="none",
+            step_name=name,
+            step=step,
+            source=workflow.sources[step.import_.from_],
+            table=workflow.tables[step.import_.into],
+            executor=self._executor(name),
+            observer=self._observer,
+            now=utc_now,
+        )
+
+    def _executor(self, name: str) -> Any:
+        if self._settings.executor != "inline":
+            cluster.start(self._settings)
+        return executor(self._settings.executor, name=f"lakeray {name}")
+
+    def _ledger_of_source(self, workflow: Workflow, source: str) -> Ledger | None:
+        for name, step in workflow.steps.items():
+            if step.import_ is not None and step.import_.from_ == source:
+                handle = open_table(workflow.tables[step.import_.into].uri)
+                return Ledger(self._context(workflow, name).identity(handle)) if handle else None
+        return None
+
+    def _registered(self, workflow: Workflow, summary: DiscoverySummary) -> DiscoverySummary:
+        entry = SourceEntry(
+            tenant=workflow.tenant,
+            workflow=workflow.workflow,
+            registered_at=utc_now(),
+            **summary.model_dump(include=set(SourceEntry.model_fields)),
+        )
+        return summary.model_copy(update={"registered": register_source(self._settings.catalog, entry)})
+
+
+def _one(workflow: Workflow, step: str | None) -> str:
+    imports = [name for name, item in workflow.steps.items() if item.import_ is not None]
+    if step is not None:
+        _known([step], imports, "import step")
+        return step
+    if len(imports) != 1:
+        raise SpecError(f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}")
+    return imports[0]
+
+
+def _known(names: Sequence[str], known: Any, noun: str) -> None:
+    for name in names:
+        if name not in known:
+            raise SpecError(f"there is no {noun} {name!r}", hint=f"the workflow has: {', '.join(known) or 'none'}")

@@ -1,0 +1,58 @@
+"""The Ray that tasks run on: one of our own on this machine, or the cluster that a setting names."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from lakeray.config import Settings
+from lakeray.errors import ConfigError
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Enough for outcomes and plans: rows never travel through the object store."""
+
+
+def start(settings: Settings) -> bool:
+    """Connect to Ray unless this process is connected already; True when this call started a local one, which ``stop`` then ends.
+
+    Raises ConfigError when the address cannot be reached. Never attaches to a cluster that no setting names.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TQDM", "0")
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if settings.ray_address is not None:
+        try:
+            ray.init(address=settings.ray_address, **quiet)
+        except (ConnectionError, TimeoutError, RuntimeError) as error:
+            raise ConfigError(
+                f"no Ray cluster answers at {settings.ray_address}: {error}",
+                hint="check LAKERAY_RAY_ADDRESS, or unset it to run on this machine",
+            ) from error
+        return False
+    ray.init(
+        address="local",
+        num_cpus=settings.cpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        **quiet,
+    )
+    return True
+
+
+def stop() -> None:
+    """End the Ray that ``start`` started."""
+    import ray
+
+    ray.shutdown()
+
+
+def slots() -> int:
+    """CPUs of the connected cluster."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -1,0 +1,231 @@
+"""One run of a workflow in the foreground: its import steps in order, each tried again as its retry says.
+
+What survives a run is in the lake: manifests, results, ledger, table. A run holds nothing that the next one would miss.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from lakeray.config import Settings
+from lakeray.errors import Cancelled, LakerayError
+from lakeray.importer.context import ImportContext
+from lakeray.importer.loop import ImportLoop
+from lakeray.importer.summary import ImportSummary
+from lakeray.observability.progress import Observer
+from lakeray.runtime.executors import executor
+from lakeray.runtime.listing import parallel_pages
+from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
+from lakeray.security import resolve
+from lakeray.spec.model import Workflow
+from lakeray.spec.steps import Step
+
+FAILED_AGAIN_EVERY_S = 60.0
+"""While a run keeps watching, an object that could not be read is tried again so often."""
+
+
+def utc_now() -> datetime:
+    """The clock of a run."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class WorkflowRun:
+    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread."""
+
+    workflow: Workflow
+    settings: Settings
+    observer: Observer
+    steps: list[str] | None = None
+    continuous: bool = False
+    run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
+    now: Callable[[], datetime] = utc_now
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _done: dict[str, StepSummary] = field(default_factory=dict)
+    _loops: dict[str, ImportLoop] = field(default_factory=dict)
+    _security: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _started_at: datetime | None = None
+    _clock: float = 0.0
+    _state: State = "pending"
+
+    def cancel(self) -> None:
+        """Stop after what is at work now; what is committed stays."""
+        self._cancelled.set()
+
+    def execute(self) -> RunSummary:
+        """Run all steps. Never raises: what went wrong is in the summary's errors."""
+        self._started_at, self._clock, self._state = self.now(), time.monotonic(), "running"
+        if self.workflow.schedule is not None:
+            self._notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
+        names = [name for name in self.workflow.ordered() if self.steps is None or name in self.steps]
+        try:
+            keys = self._keys(names)
+        except LakerayError as error:
+            self._done[names[0]] = self._failed(names[0], error)
+            keys = {}
+        if not self._done:
+            (self._watch if self.continuous else self._once)(names, keys)
+        self._state = self._final_state()
+        return self.summary()
+
+    def summary(self) -> RunSummary:
+        """The run so far, or as it ended."""
+        steps = []
+        for name in self.workflow.ordered():
+            if self.steps is not None and name not in self.steps:
+                continue
+            steps.append(self._done.get(name) or self._unfinished(name))
+        return RunSummary(
+            run_id=self.run_id,
+            workflow=self.workflow.workflow,
+            tenant=self.workflow.tenant,
+            state=self._state,
+            started_at=self._started_at or self.now(),
+            duration_s=time.monotonic() - self._clock if self._clock else 0.0,
+            steps=steps,
+            errors=[step.error for step in steps if step.error is not None],
+            notes=self._notes,
+            security=self._security,
+            environment={"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"},
+        )
+
+    def _keys(self, names: list[str]) -> dict[str, bytes]:
+        keys: dict[str, bytes] = {}
+        for name in names:
+            for column, mask in self.workflow.steps[name].mask.items():
+                kind = "redacted"
+                if mask.hmac_sha256 is not None:
+                    keys[mask.hmac_sha256] = resolve(mask.hmac_sha256).reveal()
+                    kind = f"replaced by its HMAC-SHA-256 under the key {mask.hmac_sha256}"
+                self._security.append(f"step {name}: column {column} is {kind}, in the table and in quarantine")
+        return keys
+
+    def _once(self, names: list[str], keys: dict[str, bytes]) -> None:
+        for name in names:
+            if any(self._done[before].state != "succeeded" for before in self.workflow.steps[name].after if before in self._done):
+                self._done[name] = StepSummary(name=name, kind="import", state="skipped")
+                continue
+            loop = self._loop(name, keys)
+            self._done[name] = self._attempts(name, loop, retry_failed=True)
+
+    def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
+        loops = {name: self._loop(name, keys) for name in names}
+        last_full = float("-inf")
+        while not self._cancelled.is_set():
+            full = time.monotonic() - last_full >= FAILED_AGAIN_EVERY_S
+            last_full = time.monotonic() if full else last_full
+            for name, loop in loops.items():
+                step = self._attempts(name, loop, retry_failed=full)
+                if step.state != "succeeded":
+                    self._done[name] = step
+                    return
+            self._cancelled.wait(self.settings.poll_interval_s)
+        for name, loop in loops.items():
+            summary = loop.tally.summary()
+            self._done[name] = StepSummary(name=name, kind="import", state="succeeded", imported=summary, duration_s=summary.duration_s)
+
+    def _loop(self, name: str, keys: dict[str, bytes]) -> ImportLoop:
+        step = self.workflow.steps[name]
+        assert step.import_ is not None
+        title = f"{self.workflow.workflow}/{name} {self.run_id}"
+        runner = executor(self.settings.executor, name=title)
+        context = ImportContext(
+            tenant=self.workflow.tenant,
+            workflow=self.workflow.workflow,
+            run_id=self.run_id,
+            step_name=name,
+            step=step,
+            source=self.workflow.sources[step.import_.from_],
+            table=self.workflow.tables[step.import_.into],
+            executor=runner,
+            observer=self.observer,
+            now=self.now,
+            keys=keys,
+            task_memory_bytes=self.settings.task_memory_bytes,
+            list_pages=None if self.settings.executor == "inline" else parallel_pages,
+            cancelled=self._cancelled,
+        )
+        self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
+        loop = self._loops[name] = ImportLoop(context)
+        return loop
+
+    def _attempts(self, name: str, loop: ImportLoop, *, retry_failed: bool) -> StepSummary:
+        retry, attempt = self.workflow.steps[name].retry, 0
+        while True:
+            attempt += 1
+            try:
+                loop.drain(retry_failed=retry_failed)
+                return self._ended(name, loop, attempt, None)
+            except Cancelled as error:
+                return self._ended(name, loop, attempt, error)
+            except LakerayError as error:
+                final = not error.retryable or error.code in retry.non_retryable_error_types or attempt >= retry.maximum_attempts
+                if final:
+                    return self._ended(name, loop, attempt, error)
+                wait_s = retry.interval_s(attempt)
+                loop.tally.note(f"attempt {attempt} failed ({error.message}); the next one begins in {wait_s:.1f} s")
+                self._cancelled.wait(wait_s)
+            except Exception as error:  # noqa: BLE001 - a defect must end as a report, not as a lost run
+                return self._ended(name, loop, attempt, unexpected(error))
+
+    def _ended(self, name: str, loop: ImportLoop, attempt: int, error: LakerayError | None) -> StepSummary:
+        imported = loop.tally.summary()
+        state: State = "succeeded" if error is None else ("cancelled" if isinstance(error, Cancelled) else "failed")
+        if not self.continuous:
+            self.observer.import_ended(
+                step=name,
+                source=imported.source,
+                rows_written=imported.rows.written,
+                duration_s=imported.duration_s,
+                errors=len(imported.problems) + (error is not None),
+            )
+        return StepSummary(
+            name=name,
+            kind="import",
+            state=state,
+            attempts=attempt,
+            started_at=imported.started_at,
+            duration_s=imported.duration_s,
+            imported=imported,
+            error=error_summary(error, step=name) if error else None,
+        )
+
+    def _failed(self, name: str, error: LakerayError) -> StepSummary:
+        return StepSummary(name=name, kind="import", state="failed", attempts=0, error=error_summary(error, step=name))
+
+    def _unfinished(self, name: str) -> StepSummary:
+        loop = self._loops.get(name)
+        imported: ImportSummary | None = loop.tally.summary() if loop else None
+        return StepSummary(name=name, kind=self.workflow.steps[name].kind, state="running" if loop else "pending", imported=imported)
+
+    def _final_state(self) -> State:
+        states = {step.state for step in self._done.values()}
+        if "failed" in states:
+            return "failed"
+        return "cancelled" if "cancelled" in states else "succeeded"
+
+
+def error_summary(error: LakerayError, *, step: str | None) -> ErrorSummary:
+    """An error as the report shows it."""
+    return ErrorSummary(
+        step=step, code=error.code, message=error.message, hint=error.hint, uri=error.uri, retryable=error.retryable
+    )
+
+
+def unexpected(error: Exception) -> LakerayError:
+    """A defect as an error that says so."""
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+    return LakerayError(
+        f"unexpected {type(error).__name__} at {where}: {error}",
+        hint="nothing uncommitted is visible; run again, and report this if it stays (LAKERAY_DEBUG=1 shows the whole trace)",
+    )

@@ -1,0 +1,36 @@
+"""What is done to a table beside imports, safe while imports run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lakeray.delta import upkeep
+from lakeray.delta.table import require_table
+from lakeray.importer.protect import open_batch_files
+
+DEFAULT_RETENTION_HOURS = 168.0
+
+
+@dataclass(frozen=True, slots=True)
+class TableOf:
+    """One table by its uri."""
+
+    uri: str
+
+    def history(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest commits, newest first."""
+        require_table(self.uri)
+        return [asdict(entry) for entry in upkeep.history(self.uri, limit)]
+
+    def optimize(self, target_size: int | None = None) -> dict[str, Any]:
+        """Merge small files towards ``target_size`` bytes; rows and transaction ids stay as they are."""
+        return asdict(upkeep.optimize(self.uri, target_size))
+
+    def vacuum(self, retention_hours: float = DEFAULT_RETENTION_HOURS, dry_run: bool = True) -> list[str]:
+        """Files older than the retention that no commit needs and no open batch may still name; removed unless ``dry_run``."""
+        return list(upkeep.vacuum(self.uri, retention_hours, dry_run=dry_run, protected=open_batch_files(self.uri)))
+
+    def restore(self, version: int) -> dict[str, Any]:
+        """Set the table back to ``version``; the next import sees it and does what ``on_restore`` says."""
+        return {"restored_to": version, "version": upkeep.restore(self.uri, version)}
