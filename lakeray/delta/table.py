@@ -12,7 +12,7 @@ from lakeray.delta.failures import is_foreign, translated
 from lakeray.delta.features import Demands, check_writable, demands
 from lakeray.delta.partitions import check_partition_types
 from lakeray.delta.types import delta_schema, same_shape
-from lakeray.errors import CommitConflict, ObjectNotFound, TableError
+from lakeray.errors import CommitConflict, ObjectNotFound, TableError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.objects import delta_uri, join, open_store, storage_options
 from lakeray.objects.uris import scheme
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _TRIES = 20
+_SIGHTINGS = 3
 
 
 class TableHandle:
@@ -92,15 +93,30 @@ def open_table(uri: str) -> TableHandle | None:
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
-    try:
-        return TableHandle(uri, DeltaTable(delta_uri(uri), storage_options=storage_options(uri)))
-    except TableNotFoundError as error:
-        _check_absent(uri, error)
-        return None
-    except Exception as error:
-        if is_foreign(error):
-            raise translated(error, uri, "opening the table") from error
-        raise
+    if "%" in uri:
+        raise UnsupportedTable(
+            f"the table's uri {uri} has a percent sign, which delta-rs takes for an escape",
+            uri=uri,
+            hint="rename the folder",
+        )
+    tries = 0
+    while True:
+        try:
+            return TableHandle(uri, DeltaTable(delta_uri(uri), storage_options=storage_options(uri)))
+        except TableNotFoundError as error:
+            tries += 1
+            if not _has_log(uri):
+                return None
+            if tries == _SIGHTINGS:  # until then somebody may have been creating it just now
+                raise TableError(
+                    f"the log of the table at {uri} is damaged: {str(error).splitlines()[0]}",
+                    uri=uri,
+                    hint="restore the missing files of _delta_log from a backup or a bucket version",
+                ) from error
+        except Exception as error:
+            if is_foreign(error):
+                raise translated(error, uri, "opening the table") from error
+            raise
 
 
 def require_table(uri: str) -> TableHandle:
@@ -111,23 +127,15 @@ def require_table(uri: str) -> TableHandle:
     return handle
 
 
-def _check_absent(uri: str, error: Exception) -> None:
-    """Raise unless the log folder is really empty: "not found" must not hide a damaged log or a refusal."""
+def _has_log(uri: str) -> bool:
+    """Whether the log folder holds anything: "not found" must not hide a damaged log, a refusal or a missing bucket."""
     try:
         pages = open_store(uri).list(join(uri, "_delta_log/"))
-        names = [
-            name for page in pages for name in page.column("uri").to_pylist() if name.endswith((".json", ".parquet"))
-        ]
+        return any(name.endswith((".json", ".parquet")) for page in pages for name in page.column("uri").to_pylist())
     except ObjectNotFound:
         if scheme(uri) == "file":
-            return
+            return False
         raise
-    if names:
-        raise TableError(
-            f"the log of the table at {uri} is damaged: {str(error).splitlines()[0]}",
-            uri=uri,
-            hint="restore the missing files of _delta_log from a backup or a bucket version",
-        )
 
 
 def create_table(

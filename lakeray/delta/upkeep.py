@@ -14,7 +14,7 @@ from lakeray.delta.failures import is_conflict, is_foreign, translated
 from lakeray.delta.log import LogCommit, read_back, read_commit
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import ExactlyOnceError, TableError
-from lakeray.objects import join, open_store
+from lakeray.objects import delta_uri, join, open_store, storage_options
 
 _TRIES = 20
 _Answer = TypeVar("_Answer")
@@ -111,32 +111,35 @@ def restores_since(
 
 
 def _target(uri: str, commit: LogCommit) -> int:
-    """The version that a RESTORE went back to; one that names a time went to the last commit not after it."""
+    """The version that a RESTORE went back to.
+
+    One that names a time does not say which version that was (engines go by clocks that differ), so the newest earlier version with
+    exactly the files that it left is taken.
+    """
     asked = commit.info.get("operationParameters") or {}
     if asked.get("version") not in (None, "", "null"):
         return int(asked["version"])
-    text = str(asked.get("datetime") or asked.get("timestamp") or "")
     try:
-        moment = _moment(text)
-    except ValueError as error:
-        raise ExactlyOnceError(
-            f"the RESTORE in version {commit.version} of {uri} does not say what it went back to",
-            uri=uri,
-            hint="compare the table with its source, then say `on_restore: keep`",
-        ) from error
-    oldest = commit.version
-    for earlier in read_back(uri, commit.version - 1):
-        if int(earlier.info.get("timestamp", 0)) <= moment.timestamp() * 1000:
-            return earlier.version
-        oldest = earlier.version
-    return max(oldest - 1, 0)
+        left = _paths_at(uri, commit.version)
+        for version in range(commit.version - 1, -1, -1):
+            if _paths_at(uri, version) == left:
+                return version
+    except Exception as error:
+        if not is_foreign(error):
+            raise
+    raise ExactlyOnceError(
+        f"the RESTORE in version {commit.version} of {uri} does not say what it went back to",
+        uri=uri,
+        hint="compare the table with its source, then say `on_restore: keep`",
+    )
 
 
-def _moment(text: str) -> dt.datetime:
-    if text.lstrip("-").isdigit():
-        return dt.datetime.fromtimestamp(int(text) / 1000, tz=dt.UTC)
-    moment = dt.datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+def _paths_at(uri: str, version: int) -> frozenset[str]:
+    """The data files of one version."""
+    from deltalake import DeltaTable
+
+    table = DeltaTable(delta_uri(uri), version=version, storage_options=storage_options(uri))
+    return frozenset(pa.table(table.get_add_actions())["path"].to_pylist())
 
 
 def live_files(uri: str) -> list[LiveFile]:
@@ -252,13 +255,12 @@ def restore(uri: str, target: int | dt.datetime) -> int:
     Raises TableError when that version is not there or its files were vacuumed. An import sees the RESTORE and acts
     on ``on_restore``.
     """
-    if isinstance(target, dt.datetime) and target.tzinfo is None:
-        target = target.replace(tzinfo=dt.UTC)
 
     def work(handle: TableHandle) -> int:
         handle.check_writable("overwrite")
+        version = _version_at(handle, target) if isinstance(target, dt.datetime) else target
         try:
-            handle.delta.restore(target)
+            handle.delta.restore(version)
         except Exception as error:
             if "missing file" not in str(error).lower():
                 raise
@@ -270,3 +272,16 @@ def restore(uri: str, target: int | dt.datetime) -> int:
         return require_table(uri).version
 
     return _again_on_conflict(uri, f"restoring it to {target}", work)
+
+
+def _version_at(handle: TableHandle, moment: dt.datetime) -> int:
+    """The last version that was committed by then, by the times in the commits."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    for commit in read_back(handle.uri, handle.version):
+        if int(commit.info.get("timestamp", 0)) <= moment.timestamp() * 1000:
+            return commit.version
+    raise TableError(
+        f"{handle.uri} cannot be restored to {moment}: its log does not reach back to then",
+        uri=handle.uri,
+        hint="see `lakeray tables history` for the versions that are there",
+    )

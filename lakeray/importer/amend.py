@@ -15,7 +15,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import SCHEMA, Ledger, latest
 from lakeray.importer.manifest import load_manifest
 from lakeray.importer.recovery import record_committed
-from lakeray.objects import open_store
+from lakeray.objects import join, open_store
 
 
 class LedgerOf:
@@ -76,10 +76,11 @@ class LedgerOf:
         if not committed:
             raise ExactlyOnceError("the table has no batch of this import", uri=self._context.table.uri, hint="there is nothing to rebuild from")
         uri = identity.ledger_uri
-        store = open_store(uri)
-        for page in list(_pages_if_any(uri)):
-            for item in page["uri"].to_pylist():
-                store.delete(item)
+        if open_table(uri) is not None:
+            store = open_store(uri)
+            for page in list(store.list(join(uri, ""))):
+                for item in page["uri"].to_pylist():
+                    store.delete(item)
         for _ in record_committed(self._context, handle):
             pass
         return Ledger(identity).rows().num_rows

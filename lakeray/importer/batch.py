@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from lakeray.delta.commit import commit_once
+from lakeray.delta.commit import Mode, commit_once
 from lakeray.delta.table import add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
@@ -158,7 +158,7 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: str | None = None) -> tuple[int, Result]:
+    def _commit(self, result: Result, *, mode: Mode | None = None) -> tuple[int, Result]:
         """Commit or find committed; the table's version and the winner's result."""
         committed = commit_once(
             self._context.table.uri,

@@ -9,13 +9,14 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from lakeray.delta.commit import Mode
 from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
 from lakeray.importer.executor import Executor
 from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.observability.progress import Observer
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Step
+from lakeray.spec.steps import Import, Step
 from lakeray.spec.tables import Table
 
 
@@ -58,9 +59,15 @@ class ImportContext:
         return {f"lakeray.pipeline.{self.workflow}": str(pipeline_id(self.tenant, self.workflow))}
 
     @property
-    def mode(self) -> str:
-        """append or overwrite."""
-        return self.step.import_.mode
+    def plan(self) -> Import:
+        """What the step imports, from where, into what."""
+        assert self.step.import_ is not None
+        return self.step.import_
+
+    @property
+    def mode(self) -> Mode:
+        """append or overwrite (others are refused before a run begins)."""
+        return "overwrite" if self.plan.mode == "overwrite" else "append"
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""

@@ -85,7 +85,8 @@ class Ledger:
     def recorded(self) -> int:
         """Number of the last recorded batch, 0 when there is none."""
         handle = self.open()
-        return (handle.transaction_version(self.identity.ledger_app_id) or 0) if handle else 0
+        version = handle.transaction_version(self.identity.ledger_app_id) if handle else None
+        return version or 0
 
     def record(self, result: Result, *, table_version: int) -> None:
         """Append the batch's rows, once however often it is called."""

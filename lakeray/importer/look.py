@@ -73,7 +73,7 @@ def plan(context: ImportContext) -> PlanSummary:
     ledger = Ledger(identity) if identity else None
     pending = load_manifest(identity, ledger.recorded() + 1) if identity and ledger else None
     listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-    planner = Planner(source=context.source, limits=context.step.import_.batch)
+    planner = Planner(source=context.source, limits=context.plan.batch)
     batches, new, size_bytes = 0, 0, 0
     samples: list[str] = []
 

@@ -76,7 +76,7 @@ class ImportLoop:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
         listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.step.import_.batch, retry_failed=retry_failed)
+        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
         for objects in self._plan(handle, listing, planner):
             handle = handle or self._create_table(objects)
             self._import(handle, objects)

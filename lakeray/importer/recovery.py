@@ -42,7 +42,7 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
                 uri=handle.uri,
                 hint="restore the ledger folder from a backup or a bucket version",
             )
-        protocol.record(load_result(identity, commit.metadata[RESULT_KEY]), table_version=commit.version)
+        protocol.record(load_result(identity, commit.metadata()[RESULT_KEY]), table_version=commit.version)
         yield number
 
 
@@ -60,7 +60,7 @@ def last_result(identity: ImportId) -> Result | None:
             uri=identity.ledger_uri,
             hint="run `lakeray ledger rebuild`",
         )
-    return load_result(identity, commit.metadata[RESULT_KEY])
+    return load_result(identity, commit.metadata()[RESULT_KEY])
 
 
 def lost_to_restore(
@@ -74,7 +74,7 @@ def lost_to_restore(
     if not lost:
         return
     names = ", ".join(str(number) for number in lost)
-    policy = context.step.import_.on_restore
+    policy = context.plan.on_restore
     if policy == "ask":
         raise ImportFailed(
             f"a RESTORE took the rows of batch {names} out of the table",

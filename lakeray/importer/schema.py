@@ -93,9 +93,7 @@ def first_schema(source: Source, samples: list[Sampled]) -> pa.Schema:
         inferred = infer_schema(tables, hints, text=text)
     else:
         inferred = _infer_apart(tables, hints, path_names)
-    names = {item.name for item in inferred}
-    missing = [pa.field(name, kind) for name, kind in hints.items() if name not in names]
-    return pa.schema([*inferred, *missing])
+    return inferred
 
 
 def _path_names(source: Source, uri: str) -> list[str]:
@@ -106,8 +104,9 @@ def _infer_apart(tables: list[pa.Table], hints: dict[str, pa.DataType], path_nam
     """Columns from paths are text to be understood even where the format itself is typed."""
     from_path = [table.select([name for name in table.column_names if name in path_names]) for table in tables]
     from_object = [table.select([name for name in table.column_names if name not in path_names]) for table in tables]
-    schema = infer_schema(from_object, hints, text=False)
-    return pa.schema([*schema, *infer_schema(from_path, hints, text=True)])
+    schema = infer_schema(from_object, {name: kind for name, kind in hints.items() if name not in path_names}, text=False)
+    paths = infer_schema(from_path, {name: kind for name, kind in hints.items() if name in path_names}, text=True)
+    return pa.schema([*schema, *paths])
 
 
 def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, step: Step) -> pa.Schema:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.importer.readers import ReadOptions
-from lakeray.objects import ObjectStore, SourcePattern, hive_columns, open_store, temporary
+from lakeray.objects import ObjectStore, SourcePattern, hive_columns, open_store, without_temporary
 from lakeray.spec.sources import Source
 
 
@@ -44,9 +44,9 @@ class Listing:
         for page in self.list_pages(self.pattern.prefix):
             self.counts.seen += page.num_rows
             kept = self.pattern.filter(page)
-            hidden = temporary(kept["uri"], self.pattern.root)
-            self.counts.temporary += pc.sum(hidden).as_py() or 0
-            kept = kept.filter(pc.invert(hidden))
+            plain = without_temporary(kept, self.pattern.root)
+            self.counts.temporary += kept.num_rows - plain.num_rows
+            kept = plain
             if limit is not None:
                 old = pc.less_equal(kept["modified_at"], pa.scalar(limit, pa.timestamp("us", tz="UTC")))
                 self.counts.young += kept.num_rows - (pc.sum(old).as_py() or 0)

@@ -72,9 +72,9 @@ class Tally:
         context = self._context
         return ImportSummary(
             step=context.step_name,
-            source=context.step.import_.from_,
+            source=context.plan.from_,
             source_uri=context.source.uri,
-            table=context.step.import_.into,
+            table=context.plan.into,
             table_uri=context.table.uri,
             quarantine_uri=context.table.quarantine_uri,
             mode=context.mode,

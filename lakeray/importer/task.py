@@ -20,7 +20,7 @@ from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.readers import read
 from lakeray.importer.readers.port import Refused
-from lakeray.importer.result import ObjectOutcome
+from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.source import path_columns, read_options
 from lakeray.importer.stage import Stage
 from lakeray.importer.summary import ExpectationSummary, Rows
@@ -90,7 +90,9 @@ class TaskSpec:
             for planned in self.objects:
                 failpoint("task_started")
                 yield from worker.load(planned)
-            yield worker.finish()
+            outcome = worker.finish()
+            yield worker.rest()
+            yield outcome
         except BaseException:
             worker.discard()
             raise
@@ -181,6 +183,10 @@ class _Worker:
         failpoint("task_staged")
         return outcome
 
+    def rest(self) -> Advanced:
+        """Progress that no message told yet."""
+        return self._progress.take()
+
     def discard(self) -> None:
         """The whole task is in vain."""
         self._stage.drop()
@@ -218,7 +224,7 @@ class _Progress:
         self._bytes += max(0, position - self._object_bytes)
         self._object_rows, self._object_bytes = rows, max(position, self._object_bytes)
         if time.monotonic() - self._told >= ADVANCE_EVERY_S:
-            yield self._take()
+            yield self.take()
 
     def after(self, rows: int, size_bytes: int) -> Iterator[Advanced]:
         """The current object is over."""
@@ -226,7 +232,8 @@ class _Progress:
         yield from self.during(rows, size_bytes)
         self._object_rows, self._object_bytes = 0, 0
 
-    def _take(self) -> Advanced:
+    def take(self) -> Advanced:
+        """What no message told yet."""
         message = Advanced(objects=self._objects, rows=self._rows, size_bytes=self._bytes)
         self._objects, self._rows, self._bytes, self._told = 0, 0, 0, time.monotonic()
         return message
@@ -264,5 +271,5 @@ class _Account:
 
 def failed_outcome(planned: PlannedObject, *, max_tries: int, code: str, error: str) -> ObjectOutcome:
     """An object that could not be read; poison when it has been tried often enough."""
-    outcome = "poison" if planned.tries + 1 >= max_tries else "failed"
+    outcome: Outcome = "poison" if planned.tries + 1 >= max_tries else "failed"
     return ObjectOutcome(planned=planned, outcome=outcome, code=code, error=error)

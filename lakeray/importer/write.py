@@ -153,7 +153,8 @@ class _BatchWriter:
         if merged is None:
             return
         self._schema = merged
-        keep, again = [], []
+        keep: list[tuple[TaskSpec, TaskOutcome]] = []
+        again: list[tuple[TaskSpec, TaskOutcome]] = []
         for task, outcome in self._done:
             (keep if _agrees(outcome.source_schema, merged) else again).append((task, outcome))
         self._done = keep

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import operator
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -33,53 +36,41 @@ def list_pages(head: str, path: str, start_after: str | None, translate: _Transl
         after = after[len(head) :] if after.startswith(head) else ("" if after < head else "\U0010ffff")
     with translate(head + folder):
         above = _identities_above(folder)
-    rows = _Page(head)
-    for name, found in _walk(folder, begin, after, above, lambda uri: translate(head + uri)):
-        if rows.add(name, found):
-            yield rows.flush()
-    if rows.uris:
-        yield rows.flush()
+    names: list[str] = []
+    stats: list[os.stat_result] = []
+    for some_names, some_stats in _walk(folder, begin, after, above, lambda uri: translate(head + uri)):
+        names += some_names
+        stats += some_stats
+        while len(names) >= PAGE_ROWS:
+            yield _page(head, names[:PAGE_ROWS], stats[:PAGE_ROWS])
+            del names[:PAGE_ROWS], stats[:PAGE_ROWS]
+    if names:
+        yield _page(head, names, stats)
 
 
-class _Page:
-    """Columns of one page while it grows."""
-
-    def __init__(self, head: str) -> None:
-        self._head = head
-        self.uris: list[str] = []
-        self._stats: list[os.stat_result] = []
-
-    def add(self, path: str, found: os.stat_result) -> bool:
-        self.uris.append(path)
-        self._stats.append(found)
-        return len(self.uris) >= PAGE_ROWS
-
-    def flush(self) -> pa.RecordBatch:
-        uris = [self._head + uri for uri in self.uris] if self._head else self.uris
-        stats = self._stats
-        try:
-            names = pa.array(uris, pa.string())
-        except UnicodeEncodeError as error:
-            bad = next(uri for uri in uris if not _is_utf8(uri))
-            folder = os.path.dirname(bad).encode("utf-8", "replace").decode()
-            raise ObjectError(
-                f"the name of {os.fsencode(bad)!r} is not UTF-8",
-                hint=f"rename that file (convmv renames whole trees); it lies in {folder}",
-                uri=folder,
-            ) from error
-        modified = pa.array([found.st_mtime_ns // 1000 for found in stats], pa.int64())
-        batch = pa.record_batch(
-            [
-                names,
-                pa.array([found.st_size for found in stats], pa.int64()),
-                pa.array([f"{found.st_mtime_ns:x}-{found.st_ino:x}" for found in stats], pa.string()),
-                pa.nulls(len(stats), pa.string()),
-                modified.view(LISTING.field("modified_at").type),
-            ],
-            schema=LISTING,
-        )
-        self.uris, self._stats = [], []
-        return batch
+def _page(head: str, names: list[str], stats: list[os.stat_result]) -> pa.RecordBatch:
+    uris = [head + name for name in names] if head else names
+    try:
+        column = pa.array(uris, pa.string())
+    except UnicodeEncodeError as error:
+        bad = next(uri for uri in uris if not _is_utf8(uri))
+        folder = os.path.dirname(bad).encode("utf-8", "replace").decode()
+        raise ObjectError(
+            f"the name of {os.fsencode(bad)!r} is not UTF-8",
+            hint=f"rename that file (convmv renames whole trees); it lies in {folder}",
+            uri=folder,
+        ) from error
+    times = [found.st_mtime_ns for found in stats]
+    inodes = [found.st_ino for found in stats]
+    modified = pa.array([time // 1000 for time in times], pa.int64())
+    columns = [
+        column,
+        pa.array([found.st_size for found in stats], pa.int64()),
+        pa.array([f"{time:x}-{inode:x}" for time, inode in zip(times, inodes, strict=True)], pa.string()),
+        pa.nulls(len(stats), pa.string()),
+        modified.view(LISTING.field("modified_at").type),
+    ]
+    return pa.record_batch(columns, schema=LISTING)
 
 
 def _is_utf8(text: str) -> bool:
@@ -108,7 +99,9 @@ def _entries(folder: str, begin: str) -> list[tuple[str, os.DirEntry[str], bool]
     with os.scandir(folder) as scan:
         for entry in scan:
             name = entry.name
-            if name.startswith(TEMPORARY) or not name.startswith(begin):
+            if name[:1] == "." and name.startswith(TEMPORARY):
+                continue
+            if begin and not name.startswith(begin):
                 continue
             try:
                 is_folder = entry.is_dir()
@@ -119,37 +112,66 @@ def _entries(folder: str, begin: str) -> list[tuple[str, os.DirEntry[str], bool]
     return found
 
 
-def _first(item: tuple[str, os.DirEntry[str], bool]) -> str:
-    return item[0]
+_first = operator.itemgetter(0)
 
 
 def _walk(
     folder: str, begin: str, after: str, above: frozenset[_Identity], translate: _Translate
-) -> Iterator[tuple[str, os.stat_result]]:
-    """Path with status of every regular file, depth first; an explicit stack, so that no depth is too deep."""
-    regular = stat.S_IFREG
+) -> Iterator[tuple[list[str], list[os.stat_result]]]:
+    """Paths with statuses of all regular files, in runs; depth first on an explicit stack, so that no depth is too deep."""
     with translate(folder):
         stack = [(folder, iter(_entries(folder, begin)), above)]
     while stack:
         base, entries, above = stack[-1]
+        run: list[os.DirEntry[str]] = []
+        below: _Level | None = None
         for name, entry, is_folder in entries:
             path = base + name
             if path <= after and not (is_folder and after.startswith(path)):
                 continue
             if not is_folder:
-                try:
-                    found = entry.stat()
-                except OSError:  # deleted meanwhile, or a link that leads nowhere
-                    continue
-                if found.st_mode & 0o170000 == regular:
-                    yield path, found
-                continue
-            below = _enter(path, entry, above, translate)
-            if below is not None:
-                stack.append(below)
+                run.append(entry)
+                if len(run) == PAGE_ROWS:
+                    break
+            elif below := _enter(path, entry, above, translate):
                 break
         else:
             stack.pop()
+        if run:
+            yield _statuses(base, run)
+        if below:
+            stack.append(below)
+
+
+def _statuses(base: str, run: list[os.DirEntry[str]]) -> tuple[list[str], list[os.stat_result]]:
+    try:
+        stats = [entry.stat() for entry in run]
+    except OSError:
+        run, stats = _those_left(run)
+    names = [base + entry.name for entry in run]
+    if all([found.st_mode & _KIND == stat.S_IFREG for found in stats]):  # noqa: C419 - a list is twice as fast here
+        return names, stats
+    kept = [each for each in zip(names, stats, strict=True) if each[1].st_mode & _KIND == stat.S_IFREG]
+    return [name for name, _ in kept], [found for _, found in kept]
+
+
+def _those_left(run: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.stat_result]]:
+    """Without what was deleted meanwhile, and without links that lead nowhere."""
+    left: list[os.DirEntry[str]] = []
+    stats: list[os.stat_result] = []
+    for entry in run:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                stats.append(entry.stat())
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    continue
+                raise
+            left.append(entry)
+    return left, stats
+
+
+_KIND: Final = 0o170000
 
 
 _Level = tuple[str, Iterator[tuple[str, "os.DirEntry[str]", bool]], frozenset[_Identity]]

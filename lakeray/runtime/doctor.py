@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import BaseModel, ConfigDict
@@ -42,15 +43,15 @@ def examine(settings: Settings, workflow: Workflow | None) -> list[Check]:
     """All checks, in the order in which a run would meet them. Writes nothing but a probe object beside each table, which it removes."""
     checks = [
         _check("python", _python),
-        *(_check(f"package {name}", lambda name=name: _package(name)) for name in PACKAGES),
+        *(_check(f"package {name}", partial(_package, name)) for name in PACKAGES),
         _check("environment", lambda: _environment(settings)),
         _check("disk", _disk),
     ]
     if workflow is not None:
         for name, source in workflow.sources.items():
-            checks.append(_check(f"source {name}", lambda uri=source.uri: _source(uri)))
+            checks.append(_check(f"source {name}", partial(_source, source.uri)))
         for name, table in workflow.tables.items():
-            checks.append(_check(f"table {name}", lambda uri=table.uri: _table(uri)))
+            checks.append(_check(f"table {name}", partial(_table, table.uri)))
     return checks
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from lakeray.objects import open_store
+from lakeray.objects import list_range, open_store, scheme
 from lakeray.runtime.cluster import slots
 
 SERIAL_ROWS = 20_000
@@ -16,66 +16,40 @@ PAGES_AHEAD = 8
 RANGES_PER_SLOT = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ListRange:
-    """Part of a listing: uris in ``(start_after, up_to]``."""
-
-    prefix: str
-    start_after: str | None
-    up_to: str | None
-
-    def pages(self) -> Iterator[pa.RecordBatch]:
-        """Its pages."""
-        for page in open_store(self.prefix).list(self.prefix, start_after=self.start_after):
-            if self.up_to is None:
-                yield page
-                continue
-            kept = page.filter(pc.less_equal(page["uri"], self.up_to))
-            if kept.num_rows:
-                yield kept
-            if kept.num_rows < page.num_rows:
-                return
-
-
 def parallel_pages(prefix: str) -> Iterator[pa.RecordBatch]:
-    """All pages of ``prefix`` in order. The first 20,000 objects are listed here; only what is larger is split over the cluster."""
+    """All pages of ``prefix`` in order. The first 20,000 objects are listed here; only what is larger is split over the cluster.
+
+    Local folders are always listed here: one process reads a disk's names as fast as several.
+    """
     store = open_store(prefix)
-    if not store.remote:
+    if scheme(prefix) == "file":
         yield from store.list(prefix)
         return
     seen = 0
-    last: str | None = None
     for page in store.list(prefix):
         yield page
         seen += page.num_rows
-        last = page["uri"][-1].as_py()
         if seen >= SERIAL_ROWS:
-            break
-    else:
-        return
-    yield from _split(prefix, last)
+            yield from _split(prefix, page["uri"][-1].as_py())
+            return
 
 
-def _split(prefix: str, last: str | None) -> Iterator[pa.RecordBatch]:
+def _split(prefix: str, last: str) -> Iterator[pa.RecordBatch]:
+    """What is listed behind ``last``."""
     import ray
 
-    ranges = []
-    for start, end in open_store(prefix).split(prefix, slots() * RANGES_PER_SLOT):
-        if end is None or last is None or end > last:
-            begin = last if start is None or (last is not None and last > start) else start
-            ranges.append(ListRange(prefix, begin, end))
+    ranges = open_store(prefix).split(prefix, slots() * RANGES_PER_SLOT)
+    waiting = deque((max(start or "", last), end) for start, end in ranges if end is None or end > last)
     remote = ray.remote(_pages).options(
         num_cpus=0.5, num_returns="streaming", name="lakeray list", _generator_backpressure_num_objects=PAGES_AHEAD
     )
-    streams = [remote.remote(part) for part in ranges[: slots() * 2]]
-    waiting = ranges[len(streams) :]
-    while streams:
-        stream = streams.pop(0)
-        for reference in stream:
+    running: deque[Any] = deque()
+    while waiting or running:
+        while waiting and len(running) < slots() * 2:
+            running.append(remote.remote(prefix, *waiting.popleft()))
+        for reference in running.popleft():
             yield ray.get(reference)
-        if waiting:
-            streams.append(remote.remote(waiting.pop(0)))
 
 
-def _pages(part: ListRange) -> Iterator[pa.RecordBatch]:
-    yield from part.pages()
+def _pages(prefix: str, start_after: str, up_to: str | None) -> Iterator[pa.RecordBatch]:
+    yield from list_range(open_store(prefix), prefix, start_after, up_to)

@@ -22,7 +22,7 @@ from lakeray.observability.progress import Observer
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
-from lakeray.security import resolve
+from lakeray.security.secrets import resolve
 from lakeray.spec.model import Workflow
 from lakeray.spec.steps import Step
 

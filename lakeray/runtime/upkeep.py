@@ -9,7 +9,7 @@ from lakeray.delta import upkeep
 from lakeray.delta.table import require_table
 from lakeray.importer.protect import open_batch_files
 
-DEFAULT_RETENTION_HOURS = 168.0
+DEFAULT_RETENTION_HOURS = 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TableOf:
         """Merge small files towards ``target_size`` bytes; rows and transaction ids stay as they are."""
         return asdict(upkeep.optimize(self.uri, target_size))
 
-    def vacuum(self, retention_hours: float = DEFAULT_RETENTION_HOURS, dry_run: bool = True) -> list[str]:
+    def vacuum(self, retention_hours: int = DEFAULT_RETENTION_HOURS, dry_run: bool = True) -> list[str]:
         """Files older than the retention that no commit needs and no open batch may still name; removed unless ``dry_run``."""
         return list(upkeep.vacuum(self.uri, retention_hours, dry_run=dry_run, protected=open_batch_files(self.uri)))
 

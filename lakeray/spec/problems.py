@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lakeray.errors import SpecError
-from lakeray.spec.wrong import sentence
+from lakeray.spec.wrong import one_line, sentence
 
 _SHOWN = 50
 
@@ -59,6 +59,5 @@ def path_text(path: Sequence[str | int]) -> str:
             text += f"[{part}]"
             continue
         shown = part if len(part) <= 80 else f"{part[:77]}..."  # noqa: PLR2004 - keys of a hostile file may be long
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
-        text += f".{shown}" if text else shown
+        text += f".{one_line(shown)}" if text else one_line(shown)
     return text

@@ -33,14 +33,18 @@ def _rebuild(expected: str, found: str | None, nearest: str | None) -> WrongValu
 def sentence(*, found: str | None, expected: str, nearest: str | None) -> str:
     """``found "x"; allowed: a, b. Did you mean "a"?``, leaving out what is not known."""
     text = f"found {found}; {expected}" if found else expected
-    return f'{text}. Did you mean "{nearest}"?' if nearest else text
+    return one_line(f'{text}. Did you mean "{nearest}"?' if nearest else text)
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything that is not printable, line ends too, written as Python would."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quoted(value: str, *, limit: int = 60) -> str:
     """``value`` in double quotes on one line, cut to ``limit`` characters."""
     shown = value if len(value) <= limit else f"{value[: limit - 3]}..."
-    inner = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
-    return f'"{inner}"'
+    return f'"{one_line(shown)}"'
 
 
 _TELLING = 3

@@ -6,7 +6,8 @@ can keep the original: nothing is rounded, cut or guessed in silence. The one do
 ================  =========================================================================================================
 into              fits
 ================  =========================================================================================================
-int8 to int64     integers in range; floats and decimals without a fraction; booleans do not; text ``[+-]digits``
+int8 to int64     integers in range; floats and decimals without a fraction; booleans do not; text ``[+-]digits``;
+                  into int64, durations as microseconds
 float32, float64  integers and decimals that the float holds exactly; a wider float only exactly; text as a decimal number,
                   an exponent allowed, ``nan``, ``inf``, ``infinity`` in any case; text is rounded to the nearest float, one
                   beyond the largest float does not fit

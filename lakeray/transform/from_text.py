@@ -24,6 +24,8 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SURE_FLOAT = r"^-?[0-9]{1,17}(\.[0-9]{1,17})?$"
 _SURE_DIGITS = {8: 2, 16: 4, 32: 9, 64: 18}
 _MOST_DIGITS = 400
+_DECIMAL_DIGITS = 38
+_FIRST_DAY = dt.date(1, 1, 1)
 _EXACT = Context(prec=400, traps=[Inexact, InvalidOperation])
 
 
@@ -39,7 +41,8 @@ def parse(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pt.is_decimal(target):
         return _decimals(array, target)
     if pt.is_date(target):
-        return salvage(array, target, sure=f"^{SURE_DAY}$", normal=normal_day)
+        days = salvage(array, target, sure=f"^{SURE_DAY}$", normal=normal_day)
+        return pc.if_else(pc.less(days, _FIRST_DAY), pa.scalar(None, target), days)  # Arrow has a year 0
     return pa.nulls(len(array), target)
 
 
@@ -126,7 +129,8 @@ def _decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     whole = target.precision - target.scale
     fraction = rf"(\.[0-9]{{1,{target.scale}}})?" if target.scale else ""
     sure = rf"^-?[0-9]{{1,{whole}}}{fraction}$" if whole else rf"^-?0?\.[0-9]{{1,{target.scale}}}$"
-    return salvage(array, target, sure=sure, normal=normal)
+    longest = pc.max(pc.binary_length(array)).as_py() or 0  # Arrow takes 39 digits for 38 and wraps around
+    return salvage(array, target, sure=sure, normal=normal, whole=longest <= _DECIMAL_DIGITS)
 
 
 def _booleans(array: pa.Array) -> pa.Array:

@@ -14,11 +14,15 @@ from lakeray.transform import from_text
 
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
 _LIMIT = 2.0**63
+_INT64_MAX = 2**63 - 1
+_US_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
 def to_number(array: pa.Array, target: pa.DataType) -> pa.Array:
     """``array`` of any type but text as a number or boolean of type ``target``; null where it does not fit."""
     kind = array.type
+    if pt.is_duration(kind) and pt.is_int64(target):
+        return _microseconds(array)
     if not (pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)):
         return pa.nulls(len(array), target)
     if pt.is_float16(kind):
@@ -34,6 +38,17 @@ def to_number(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 def _keep(values: pa.Array, fits: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(fits, False), values, pa.scalar(None, values.type))
+
+
+def _microseconds(array: pa.Array) -> pa.Array:
+    whole = array.cast(pa.int64())
+    if array.type.unit == "ns":
+        exact = pc.multiply(pc.divide(whole, 1000), 1000)
+        return _keep(pc.divide(whole, 1000), pc.equal(exact, whole))
+    factor = _US_PER_UNIT[array.type.unit]
+    limit = _INT64_MAX // factor
+    inside = pc.and_(pc.greater_equal(whole, -limit), pc.less_equal(whole, limit))
+    return pc.multiply(_keep(whole, inside), factor)
 
 
 def _to_bool(array: pa.Array) -> pa.Array:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import Field
 
 from lakeray.cli.entry import execute
 from lakeray.importer.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
@@ -73,8 +74,8 @@ class PlanSummary(Summary):
     pending_batch: int | None = None
     batches: int = 1
     size_bytes: int = 12_345
-    samples: list[str] = ["/lake/raw/a.json", "/lake/raw/b.json"]
-    notes: list[str] = ["1 object changed"]
+    samples: list[str] = Field(default_factory=lambda: ["/lake/raw/a.json", "/lake/raw/b.json"])
+    notes: list[str] = Field(default_factory=lambda: ["1 object changed"])
 
 
 class DiscoverySummary(Summary):
@@ -87,7 +88,7 @@ class DiscoverySummary(Summary):
     size_bytes: int = 12_345
     oldest: datetime | None = START
     newest: datetime | None = START
-    columns: dict[str, str] = {"id": "int64", "name": "string"}
+    columns: dict[str, str] = Field(default_factory=lambda: {"id": "int64", "name": "string"})
     new: int | None = 7
     changed: int | None = 0
     deleted: int | None = 0

@@ -62,12 +62,12 @@ def test_credentials_in_urls_and_control_characters_are_not_shown(lake, tell):
 
 
 def test_exit_code_and_problems_are_the_errors_own(lake, tell):
-    class Failing(LakerayError):
+    class FailingError(LakerayError):
         code = "failing"
         exit_code = 2
         problems = ("orders.yaml:3:1 found x",)
 
-    lake.error = Failing("orders.yaml:3:1 found x")
+    lake.error = FailingError("orders.yaml:3:1 found x")
     told = tell("plan", FILE, "--json")
     assert told.code == 2
     assert told.document["error"]["problems"] == ["orders.yaml:3:1 found x"]
@@ -88,7 +88,7 @@ def test_planned_commands_are_refused_by_name(tell, path):
     ("arguments", "said"),
     [
         (("rnu", FILE), "Did you mean 'run'?"),
-        (("ledgre", "show", FILE), "Did you mean 'ledger'?"),
+        (("ledgre", "show", FILE), "Did you mean 'ledger'"),
         (("ledger", "shwo", FILE), "Did you mean 'show'?"),
         (("run", FILE, "--stepp", "x"), "--step"),
         (("plan",), "Missing argument"),
@@ -168,7 +168,7 @@ def test_documents_are_json_whatever_they_hold():
         "set": {1},
         "nested": [{"inf": float("inf")}],
     }
-    read = json.loads(dumps(value), parse_constant=lambda constant: pytest.fail(constant))
+    read = json.loads(dumps(value), parse_constant=pytest.fail)
     assert read["large"] == 2**70
     assert read["1"] is None
     assert read["nested"] == [{"inf": None}]

@@ -83,7 +83,7 @@ def test_observers_follow_the_log_format(lake, tell):
 
 def test_what_others_print_stays_out_of_the_json(lake, tell):
     def chatter() -> None:
-        print("a hook prints")
+        print("a hook prints")  # noqa: T201 - that is the point
         os.write(1, b"a library writes\n")
         os.system("echo a child process writes")
 

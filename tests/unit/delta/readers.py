@@ -21,6 +21,7 @@ def plain(table: pa.Table) -> pa.Table:
         pa.binary_view(): pa.binary(),
         pa.large_binary(): pa.binary(),
     }
+    kinds |= {column.type: pa.timestamp("us", tz="UTC") for column in table.schema if getattr(column.type, "tz", None)}
     fields = [pa.field(column.name, kinds.get(column.type, column.type)) for column in table.schema]
     return table.cast(pa.schema(fields))
 

@@ -90,7 +90,7 @@ TABLE = [
     *cells(pa.float32(), pa.float64(), [(0.5, 0.5)]),
     *cells(pa.float64(), DEC, [(12.34, Decimal("12.34")), (0.1, Decimal("0.10")), (0.125, NO), (1e20, NO), (float("nan"), NO)]),
     *cells(pa.float64(), pa.bool_(), [(1.0, True), (0.0, False), (0.5, NO), (float("nan"), NO)]),
-    *cells(pa.float64(), pa.string(), [(1.5, "1.5"), (float("nan"), "NaN"), (1e300, "1e300")]),
+    *cells(pa.float64(), pa.string(), [(1.5, "1.5"), (float("nan"), "NaN"), (1e300, "1e+300")]),
     *cells(pa.decimal128(5, 2), pa.int64(), [(Decimal("3.00"), 3), (Decimal("3.10"), NO)]),
     *cells(pa.decimal128(38, 0), pa.int64(), [(Decimal(BIG), NO), (Decimal(BIG - 1), BIG - 1)]),
     *cells(pa.decimal128(20, 4), DEC, [(Decimal("1.2300"), Decimal("1.23")), (Decimal("1.2345"), NO), (Decimal("1e9"), NO)]),
