@@ -68,8 +68,9 @@ class Coercer:
     ===========  ====================================================  ============================================
     evolution    unknown column                                        value that does not fit
     ===========  ====================================================  ============================================
-    add_columns  added in its Delta type; one that is null throughout  null; the original goes to rescued data
-                 is left out until it has a type
+    add_columns  added in its Delta type; until it has one (it is      null; the original goes to rescued data
+                 null, or holds only empty lists), it is left out
+                 and what it holds is rescued
     rescue       its values go to rescued data                         null; the original goes to rescued data
     ignore       left out, its name is reported                        the row is refused
     fail         SchemaDrift, unless it is null throughout             SchemaDrift
@@ -187,7 +188,7 @@ class _Chunk:
             return
         evolution = self._coercer.evolution
         kind = delta_type(column.type)
-        if evolution == "add_columns" and kind is not None and not self._coercer.knows(name):
+        if evolution == "add_columns" and kind is not None and self._is_new(name):
             source = _whole(column)
             done = convert(source, kind)
             self._account(name, source, done, kind)
@@ -202,6 +203,9 @@ class _Chunk:
             raise SchemaDrift.at(name, rows[0].as_py(), "the table has no such column")
         else:
             self._misfit(name, rows.to_pylist(), lambda: json_values(source.take(rows)), "")
+
+    def _is_new(self, name: str) -> bool:
+        return not self._coercer.knows(name) and name.casefold() not in {field.name.casefold() for field in self._new}
 
     def _leftover_extras(self) -> None:
         for name, values in self._extras.items():

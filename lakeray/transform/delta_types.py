@@ -3,7 +3,8 @@
 ================================  ===========================================================================================
 Arrow                             Delta-writable
 ================================  ===========================================================================================
-null, struct without fields       None: nothing can be said until a value is seen (``struct`` without fields: string, as JSON)
+null                              None: nothing can be said until a value is seen; the same for lists and maps of null, and
+                                  structs without a field that has a type
 bool, int8/16/32/64, date32       itself
 uint8, uint16, uint32             int16, int32, int64
 uint64                            int64 (a value above 2^63-1 does not fit)
@@ -20,7 +21,7 @@ string, large, view               string
 binary, large, view, fixed size   binary
 list, large, view, fixed size     list of the writable element type
 map                               map of the writable types
-struct                            struct of the writable fields
+struct                            struct of the fields that have a type
 dictionary, run-end encoded       the type of their values
 union                             string, as JSON
 extension                         its storage type
@@ -38,7 +39,7 @@ _UNSIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.in
 
 
 def delta_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type a Delta table holds for ``kind`` by the table above; None when ``kind`` says nothing (null)."""
+    """The type a Delta table holds for ``kind`` by the table above; None when ``kind`` says nothing yet."""
     if pt.is_null(kind):
         return None
     if isinstance(kind, pa.BaseExtensionType):
@@ -79,16 +80,17 @@ def _decimal(kind: pa.DataType) -> pa.DataType:
     return pa.decimal128(min(max(kind.precision, kind.scale, 1), _MAX_PRECISION), kind.scale)
 
 
-def _nested(kind: pa.DataType) -> pa.DataType:
+def _nested(kind: pa.DataType) -> pa.DataType | None:
     if pt.is_map(kind):
-        key = delta_type(kind.key_type) or pa.string()
-        return pa.map_(key, delta_type(kind.item_type) or pa.string())
+        key, item = delta_type(kind.key_type), delta_type(kind.item_type)
+        return None if key is None or item is None else pa.map_(key, item)
     if is_list(kind):
-        return pa.list_(delta_type(kind.value_type) or pa.string())
+        value = delta_type(kind.value_type)
+        return None if value is None else pa.list_(value)
     if pt.is_struct(kind):
         fields = [(field.name, delta_type(field.type)) for field in kind]
         known = [pa.field(name, found) for name, found in fields if found is not None]
-        return pa.struct(known) if known else pa.string()
+        return pa.struct(known) if known else None
     return pa.string()
 
 

@@ -91,7 +91,7 @@ def infer_schema(chunks: Iterable[pa.Table], hints: Mapping[str, pa.DataType], *
     """The columns of all ``chunks`` in order of appearance, then hinted ones that none of them has.
 
     A hint decides its column's type. With ``text``, columns of texts are read as in the table above; without, only dates and timestamps in
-    them are. A column that is null throughout is a string with ``text``, and otherwise left out until it has a type.
+    them are. A column without a type (null, or empty lists, throughout) is a string with ``text``, and otherwise left out.
     """
     kinds: dict[str, pa.DataType] = {}
     texts: dict[str, _Texts] = {}
@@ -101,17 +101,16 @@ def infer_schema(chunks: Iterable[pa.Table], hints: Mapping[str, pa.DataType], *
                 kinds.setdefault(name, hints[name])
                 continue
             column = chunk[name]
-            kinds[name] = _merged(kinds.get(name), delta_type(column.type) or pa.null())
+            kinds[name] = _merged(kinds.get(name), column.type)
             if is_text(column.type):
                 found = texts.setdefault(name, _Texts(candidates=list(_CANDIDATES if text else _MOMENTS)))
                 found.look(column.combine_chunks().cast(pa.string()))
     for name, found in texts.items():
-        if pt.is_string(kinds[name]):
+        if is_text(kinds[name]):
             kinds[name] = found.kind()
-    for name, kind in kinds.items():
-        if text and pt.is_null(kind):
-            kinds[name] = pa.string()
-    known = {name: kind for name, kind in kinds.items() if not pt.is_null(kind)}
+    writable = {name: kind if name in hints else delta_type(kind) for name, kind in kinds.items()}
+    untyped = pa.string() if text else None
+    known = {name: kind or untyped for name, kind in writable.items() if kind or untyped}
     return pa.schema(list({**known, **{name: kind for name, kind in hints.items() if name not in known}}.items()))
 
 
@@ -123,24 +122,28 @@ def _merged(known: pa.DataType | None, found: pa.DataType) -> pa.DataType:
 
 
 def merge_types(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    """The Delta type that holds what ``a`` and what ``b`` hold, None when there is none short of text.
+    """The type that holds what ``a`` and what ``b`` hold, in Delta's types, None when there is none short of text.
 
-    Null takes the other; integers the wider; integer and float double; decimals (and integers) a decimal with room for both, up to 38
+    Within it is null what neither has a type for. Null takes the other; integers the wider; integer and float double; decimals (and integers) a decimal with room for both, up to 38
     digits; date and timestamp timestamp; structs the fields of both, merged by name; lists and maps what they hold, merged.
     """
-    first, second = delta_type(a) or pa.null(), delta_type(b) or pa.null()
-    if first == second or pt.is_null(second):
-        return first
-    if pt.is_null(first):
-        return second
-    if pt.is_struct(first) and pt.is_struct(second):
-        return _merged_structs(first, second)
-    if is_list(first) and is_list(second):
-        return _wrapped(merge_types(first.value_type, second.value_type), pa.list_)
-    if pt.is_map(first) and pt.is_map(second):
-        key, item = merge_types(first.key_type, second.key_type), merge_types(first.item_type, second.item_type)
+    if pt.is_null(a) or pt.is_null(b):
+        return _known(b if pt.is_null(a) else a)
+    if pt.is_struct(a) and pt.is_struct(b):
+        return _merged_structs(a, b)
+    if is_list(a) and is_list(b):
+        return _wrapped(merge_types(a.value_type, b.value_type), pa.list_)
+    if pt.is_map(a) and pt.is_map(b):
+        key, item = merge_types(a.key_type, b.key_type), merge_types(a.item_type, b.item_type)
         return None if key is None or item is None else pa.map_(key, item)
-    return _merged_scalars(first, second)
+    if pt.is_nested(a) or pt.is_nested(b):
+        return None
+    return _merged_scalars(_known(a), _known(b))
+
+
+def _known(kind: pa.DataType) -> pa.DataType:
+    """The Delta type of ``kind``, or ``kind`` itself while it has none."""
+    return delta_type(kind) or kind
 
 
 def _wrapped(kind: pa.DataType | None, wrap: Callable[[pa.DataType], pa.DataType]) -> pa.DataType | None:
@@ -159,6 +162,8 @@ def _merged_structs(first: pa.DataType, second: pa.DataType) -> pa.DataType | No
 
 def _merged_scalars(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     kinds = (first, second)
+    if first == second:
+        return first
     if all(pt.is_integer(kind) for kind in kinds):
         return max(kinds, key=lambda kind: kind.bit_width)
     if all(pt.is_integer(kind) or pt.is_floating(kind) for kind in kinds):

@@ -52,6 +52,8 @@ def _microseconds(array: pa.Array) -> pa.Array:
 
 
 def _to_bool(array: pa.Array) -> pa.Array:
+    if pt.is_decimal(array.type):
+        return _one_by_one(array, pa.bool_(), lambda value: bool(value) if value in (0, 1) else None)
     one, zero = (pc.equal(array, pa.scalar(value).cast(array.type)) for value in (1, 0))
     return _keep(one, pc.or_(one, zero))
 

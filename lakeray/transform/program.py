@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from lakeray.errors import ExpectationFailed, TransformError
 from lakeray.transform.coercions import convert
@@ -187,6 +188,8 @@ class _Shape:
             bound = self.plan.selected.get(name)
             found = bound.kind if bound is not None else schema.field(name).type
             kind = delta_type(found)
+            if pt.is_null(found) and bound is None:
+                continue  # what a hook gives no type waits for one
             if kind is None:
                 raise TransformError(
                     f"the column {name!r} has no type, it is null in every row",
@@ -194,6 +197,7 @@ class _Shape:
                 )
             self.kinds[name] = kind
             fields.append(pa.field(name, pa.string() if name in program._masks else kind))
+        self.names = list(self.kinds)
         self.output = pa.schema(fields)
         late = list(program._late.values())
         self.late = Plan(program._engine, self.output, select={}, checks=late) if late else None

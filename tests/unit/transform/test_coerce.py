@@ -99,6 +99,12 @@ def test_a_new_column_without_a_type_waits() -> None:
     assert done.rescued is None
 
 
+def test_empty_lists_say_nothing_of_a_type_yet_and_are_rescued() -> None:
+    done = run(TARGET, "add_columns", {"id": [1, 2], "tags": [[], None]})
+    assert done.new_fields == []
+    assert rescued(done) == [{"tags": []}, None]
+
+
 def test_a_column_that_differs_by_case_alone_is_rescued() -> None:
     done = run(TARGET, "add_columns", {"id": [1], "NAME": ["x"]})
     assert done.new_fields == []
