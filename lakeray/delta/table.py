@@ -150,7 +150,7 @@ def create_table(
     columns differ or whose columns of the same name have other types (columns may be missing there: ``add_columns``),
     UnsupportedTable for types without a counterpart.
     """
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
     wanted = delta_schema(schema)
     check_partition_types(wanted, list(partition_by))
@@ -166,6 +166,8 @@ def create_table(
             configuration=dict(properties or {}),
             storage_options=storage_options(uri),
             raise_if_key_not_exists=False,  # lakeray's own properties are no Delta keys
+            # With retries a creator that lost commits its "create" as version 1: another id, another schema.
+            commit_properties=CommitProperties(max_commit_retries=0),
         )
     except Exception as error:
         if not is_foreign(error):

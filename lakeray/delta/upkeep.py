@@ -113,8 +113,8 @@ def restores_since(
 def _target(uri: str, commit: LogCommit) -> int:
     """The version that a RESTORE went back to.
 
-    One that names a time does not say which version that was (engines go by clocks that differ), so the newest earlier version with
-    exactly the files that it left is taken.
+    One that names a time does not say which version that was (engines go by clocks that differ), so the newest
+    earlier version with exactly the files that it left is taken.
     """
     asked = commit.info.get("operationParameters") or {}
     if asked.get("version") not in (None, "", "null"):

@@ -6,8 +6,10 @@ Each test states a behaviour of ``deltalake`` itself, found by trial. Where it i
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,28 @@ def test_a_hook_can_be_switched_off(tmp_path: Path) -> None:
     off = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
     DeltaTable(uri).create_write_transaction([], "append", SCHEMA, post_commithook_properties=off)
     assert not list(Path(uri, "_delta_log").glob("*.checkpoint*"))
+
+
+def test_a_creator_that_lost_commits_a_second_create_unless_retries_are_off(tmp_path: Path) -> None:
+    """So tables are created without retries. The race itself is rare: many threads, many rounds, stop at the first."""
+
+    def race(uri: str, properties: CommitProperties | None) -> int:
+        gate = threading.Barrier(6)
+
+        def create() -> None:
+            gate.wait()
+            with suppress(Exception):
+                DeltaTable.create(uri, SCHEMA, mode="error", commit_properties=properties)
+
+        threads = [threading.Thread(target=create) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return len(list(Path(uri, "_delta_log").glob("*.json")))
+
+    assert any(race(str(tmp_path / f"with-{k}"), None) > 1 for k in range(200))
+    assert {race(str(tmp_path / f"without-{k}"), CommitProperties(max_commit_retries=0)) for k in range(30)} == {1}
 
 
 def test_absent_tables_make_no_folder(tmp_path: Path) -> None:
