@@ -66,7 +66,7 @@ class _Graph:
         strange = [key for key in data if key not in _SECTIONS]
         self.misspelt = {kind for kind in self.names if kind not in data and nearest(kind, strange)}
         self.after = {
-            name: [before for before in _list(_get(step, "after")) if before in self.steps]
+            name: [before for before in _list(_get(step, "after")) if isinstance(before, str) and before in self.steps]
             for name, step in self.steps.items()
         }
 

@@ -16,6 +16,7 @@ from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue, quoted
 
 Mode = Literal["append", "overwrite", "merge", "scd2"]
+_KEYLESS = ("append", "overwrite")
 
 
 class Batch(Spec):
@@ -49,7 +50,7 @@ class Import(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """A key that the mode does not use."""
         yield from repeated(data.get("key"), "key")
-        if data.get("key") and data.get("mode", "append") in {"append", "overwrite"}:
+        if data.get("key") and data.get("mode", "append") in _KEYLESS:
             yield (
                 ("key",),
                 WrongValue("only the modes merge and scd2 use a key", found=f"mode {data.get('mode', 'append')}"),

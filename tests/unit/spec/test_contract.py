@@ -28,7 +28,11 @@ tables:
   b: {uri: file:///lake/b}
 steps:
   a: {import: {from: a, into: a, mode: merge, key: [x]}}
-  b: {import: {from: b, into: b, on_restore: keep}, apply: "clean.b:run", mask: {x: {redact: "***"}}, on_failure: continue}
+  b:
+    import: {from: b, into: b, on_restore: keep}
+    apply: "clean.b:run"
+    mask: {x: {redact: "***"}}
+    on_failure: continue
   fan: {map: {over: [1, 2], python: "jobs:work", concurrency: 2}, timeouts: {start_to_close: 1h, heartbeat: 30s}}
   nested: {workflow: other.yaml, after: [fan]}
   call: {python: {function: "jobs:run", arguments: {n: 1, name: x, flag: true}}}
@@ -137,7 +141,7 @@ def test_values_are_frozen(contract):
 
 
 def test_a_workflow_made_in_python_is_held_to_the_same_rules():
-    with pytest.raises(ValidationError, match='sources of this file: raw. Did you mean "raw"'):
+    with pytest.raises(ValidationError, match=r'sources of this file: raw\. Did you mean "raw"'):
         Workflow(
             workflow="x",
             sources={"raw": {"uri": "s3://a/raw", "format": "json"}},
@@ -180,7 +184,11 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
         ("import: {from: r, into: t, mode: merge}", "", "steps.s.import.mode: mode merge"),
         ("import: {from: r, into: t, mode: scd2}", "", "steps.s.import.mode: mode scd2"),
         ("import: {from: r, into: t}", "changed_objects: replace", "sources.r.changed_objects: replace"),
-        ("import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}", "", "steps.s.mask.e.encrypt: the protection"),
+        (
+            "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",
+            "",
+            "steps.s.mask.e.encrypt: the protection",
+        ),
         ("import: {from: r, into: t}, mask: {e: {tokenize: true}}", "", "steps.s.mask.e.tokenize: the protection"),
         ("import: {from: r, into: t}, timeouts: {heartbeat: 1s}", "", "steps.s.timeouts: timeouts are not built"),
         ("import: {from: r, into: t}, on_failure: continue", "", "steps.s.on_failure: continue is not built"),

@@ -37,7 +37,15 @@ def test_what_is_no_size(text):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("2s", 2.0), ("1h30m", 5400.0), ("1h 30m", 5400.0), ("500ms", 0.5), ("7d", 604800.0), ("1.5D", 129600.0), ("0", 0.0)],
+    [
+        ("2s", 2.0),
+        ("1h30m", 5400.0),
+        ("1h 30m", 5400.0),
+        ("500ms", 0.5),
+        ("7d", 604800.0),
+        ("1.5D", 129600.0),
+        ("0", 0.0),
+    ],
 )
 def test_durations(text, seconds):
     assert parse_duration(text) == pytest.approx(seconds)
