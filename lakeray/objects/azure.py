@@ -25,6 +25,7 @@ from azure.storage.blob.aio import BlobPrefix
 from lakeray.errors import ObjectChanged, ObjectError, ObjectExists, ObjectNotFound, StoreUnavailable
 from lakeray.objects import split
 from lakeray.objects.azure_client import AzureClient, client
+from lakeray.objects.azure_errors import judge
 from lakeray.objects.azure_settings import AzureSettings
 from lakeray.objects.contact import BucketNotFound, OutOfRange
 from lakeray.objects.port import LISTING, ObjectInfo
@@ -54,7 +55,10 @@ class AzureStore:
     @property
     def client(self) -> AzureClient:
         """The connection of this process."""
-        return client(self.settings)
+        try:
+            return client(self.settings)
+        except ValueError as error:
+            raise judge(self.settings, self._root, error).error from error
 
     def _blob(self, uri: str) -> Any:
         container, key = _place(uri)

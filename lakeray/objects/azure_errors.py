@@ -8,7 +8,7 @@ from azure.core import exceptions as az
 
 from lakeray.errors import AccessDenied, ObjectChanged, ObjectError, ObjectExists, ObjectNotFound, StoreUnavailable
 from lakeray.objects.azure_settings import AzureSettings
-from lakeray.objects.contact import BucketNotFound, OutOfRange, Verdict
+from lakeray.objects.contact import BucketNotFound, OutOfRange, Verdict, unreachable
 from lakeray.objects.uris import bucket_and_key
 
 _CREDENTIALS: Final = "check AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_CONNECTION_STRING"
@@ -32,6 +32,8 @@ def judge(settings: AzureSettings, uri: str, error: BaseException) -> Verdict:
         return _answer(settings, uri, error)
     if isinstance(error, (az.AzureError, OSError, TimeoutError)):
         return _silence(settings, uri, error)
+    if isinstance(error, ValueError) and settings.keyless:  # a token goes over https only
+        return Verdict(error=AccessDenied(f"there are no credentials for {uri}", hint=_NONE, uri=uri), answered=False)
     if isinstance(error, ValueError):
         hint = "a container has 3 to 63 letters, digits and hyphens; the key is base64"
         return Verdict(error=ObjectError(f"{uri} or its credentials are misspelt", hint=f"{hint}; {_CREDENTIALS}", uri=uri))
@@ -77,19 +79,10 @@ def _final(settings: AzureSettings, uri: str, code: str, status: int) -> ObjectE
 
 def _silence(settings: AzureSettings, uri: str, error: BaseException) -> Verdict:
     """No answer that Azure would give."""
-    keyless = not (settings.key or settings.sas or settings.client_secret or settings.anonymous)
-    if keyless and isinstance(error, TimeoutError):
+    if settings.keyless and isinstance(error, TimeoutError):
         denied = AccessDenied(f"no identity was found in time for {uri}", hint=_NONE, uri=uri)
         return Verdict(error=denied, answered=False)
-    text = str(error).lower()
-    if "resolve" in text or "name or service" in text or "getaddrinfo" in text or "dns" in text:
-        reason = "its name cannot be resolved"
-    elif isinstance(error, (TimeoutError, az.ServiceResponseTimeoutError, az.ServiceRequestTimeoutError)) or "timeout" in text:
-        reason = "no answer in time"
-    elif "ssl" in text or "certificate" in text:
-        reason = "TLS failed"
-    else:
-        reason = "the connection was refused or broke"
+    reason = unreachable(error)
     hint = "check the account's name (AZURE_STORAGE_ACCOUNT_NAME), AZURE_STORAGE_CONNECTION_STRING and the network (proxy, firewall, DNS)"
     gone = StoreUnavailable(f"{settings.endpoint} cannot be reached for {uri}: {reason}", hint=hint, uri=uri)
     return Verdict(error=gone, answered=False, retry=True)

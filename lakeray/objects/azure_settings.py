@@ -75,6 +75,11 @@ class AzureSettings:
             anonymous=_read("AZURE_STORAGE_ANON", "").lower() in _TRUE,
         )
 
+    @property
+    def keyless(self) -> bool:
+        """Whether the machine's own identity has to be asked for."""
+        return not (self.key or self.sas or (self.client_id and self.client_secret) or self.anonymous)
+
     def delta_options(self) -> dict[str, str]:
         """``storage_options`` for delta-rs, which learns an emulator's address from the process environment only."""
         options = {"AZURE_STORAGE_ACCOUNT_NAME": self.account}

@@ -10,6 +10,8 @@ import asyncio
 import concurrent.futures
 import os
 import random
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -20,6 +22,7 @@ from lakeray.errors import ObjectError, ObjectNotFound
 
 FIRST_CONTACT_S: Final = 7.0
 PATIENCE_S: Final = 90.0
+_FIRST_RETRIES_S: Final = 1.0
 CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -83,7 +86,7 @@ class Contact:
                 self._answered |= verdict.answered
                 tries += 1
                 pause = random.uniform(0.5, 1) * min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S)  # noqa: S311 - jitter is no secret
-                patience = PATIENCE_S if self._answered or verdict.throttled else FIRST_CONTACT_S / 2
+                patience = PATIENCE_S if self._answered or verdict.throttled else _FIRST_RETRIES_S
                 if not verdict.retry or self._clock() - started + pause > patience:
                     raise verdict.error from error
                 self._pause(pause)
@@ -100,6 +103,32 @@ class Contact:
             future.cancel()
             raise
 
+
+def unreachable(error: BaseException) -> str:
+    """Why no answer came, read from the types along the error's chain: the words of client libraries differ and mislead."""
+    kinds: list[type[BaseException]] = []
+    waiting: list[object] = [error]
+    while waiting and len(kinds) < _DEEPEST_CHAIN:
+        each = waiting.pop()
+        if isinstance(each, BaseException):
+            kinds.append(type(each))
+            # botocore keeps its cause in kwargs, azure-core in inner_exception, aiohttp in os_error.
+            told = getattr(each, "kwargs", None)
+            waiting += [each.__context__, each.__cause__, getattr(each, "inner_exception", None), getattr(each, "os_error", None)]
+            waiting.append(told.get("error") if isinstance(told, dict) else None)
+    names = " ".join(kind.__name__ for kind in kinds)
+    if any(issubclass(kind, socket.gaierror) for kind in kinds) or "DNSError" in names:
+        return "its name cannot be resolved"
+    if any(issubclass(kind, ssl.SSLError) for kind in kinds) or "Certificate" in names:
+        return "TLS failed"
+    if any(issubclass(kind, ConnectionRefusedError) for kind in kinds):
+        return "the connection was refused"
+    if any(issubclass(kind, TimeoutError) for kind in kinds) or "Timeout" in names:
+        return "no answer in time"
+    return "the connection broke"
+
+
+_DEEPEST_CHAIN: Final = 30
 
 _lock = threading.Lock()
 _pools: dict[int, concurrent.futures.ThreadPoolExecutor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import operator
@@ -93,26 +94,53 @@ def _identities_above(folder: str) -> frozenset[_Identity]:
         real = os.path.dirname(real)
 
 
-def _entries(folder: str, begin: str) -> list[tuple[str, os.DirEntry[str], bool]]:
-    """Sorting name, entry and whether it is a folder, in key order. Code point order is UTF-8 byte order."""
-    found = []
-    with os.scandir(folder) as scan:
-        for entry in scan:
-            name = entry.name
-            if name[:1] == "." and name.startswith(TEMPORARY):
+class _Folder:
+    """What one folder holds, each kind in key order: code point order is UTF-8 byte order, a folder sorts as its name with a slash."""
+
+    def __init__(self, path: str, begin: str = "") -> None:
+        self.path = path
+        with os.scandir(path) as scan:
+            entries = [entry for entry in scan if entry.name[:1] != "." or not entry.name.startswith(TEMPORARY)]
+        if begin:
+            entries = [entry for entry in entries if entry.name.startswith(begin)]
+        self.folders = sorted((entry for entry in entries if _is_folder(entry)), key=_slashed)
+        if self.folders:
+            folders = set(self.folders)
+            entries = [entry for entry in entries if entry not in folders]
+        entries.sort(key=_name)
+        self.files = entries
+
+    def steps(self, after: str) -> Iterator[list[os.DirEntry[str]] | os.DirEntry[str]]:
+        """Runs of files, and folders between them, whose paths are (or may hold paths) above ``after``."""
+        inside = after[len(self.path) :] if after.startswith(self.path) else ""
+        done = bisect.bisect_right(self.files, inside, key=_name) if inside else 0
+        for folder in self.folders:
+            name = _slashed(folder)
+            if inside and name <= inside and not inside.startswith(name):
                 continue
-            if begin and not name.startswith(begin):
-                continue
-            try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link in a circle
-                continue
-            found.append((name + "/" if is_folder else name, entry, is_folder))
-    found.sort(key=_first)
-    return found
+            upto = bisect.bisect_left(self.files, name, done, key=_name)
+            if upto > done:
+                yield self.files[done:upto]
+                done = upto
+            yield folder
+        yield self.files[done:]
 
 
-_first = operator.itemgetter(0)
+_name = operator.attrgetter("name")
+
+
+def _slashed(entry: os.DirEntry[str]) -> str:
+    return entry.name + "/"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+_Level = tuple[str, Iterator["list[os.DirEntry[str]] | os.DirEntry[str]"], frozenset[_Identity]]
 
 
 def _walk(
@@ -120,27 +148,34 @@ def _walk(
 ) -> Iterator[tuple[list[str], list[os.stat_result]]]:
     """Paths with statuses of all regular files, in runs; depth first on an explicit stack, so that no depth is too deep."""
     with translate(folder):
-        stack = [(folder, iter(_entries(folder, begin)), above)]
+        stack: list[_Level] = [(folder, _Folder(folder, begin).steps(after), above)]
     while stack:
-        base, entries, above = stack[-1]
-        run: list[os.DirEntry[str]] = []
-        below: _Level | None = None
-        for name, entry, is_folder in entries:
-            path = base + name
-            if path <= after and not (is_folder and after.startswith(path)):
-                continue
-            if not is_folder:
-                run.append(entry)
-                if len(run) == PAGE_ROWS:
-                    break
-            elif below := _enter(path, entry, above, translate):
-                break
-        else:
+        base, steps, above = stack[-1]
+        step = next(steps, None)
+        if step is None:
             stack.pop()
-        if run:
-            yield _statuses(base, run)
-        if below:
+        elif isinstance(step, list):
+            for start in range(0, len(step), PAGE_ROWS):
+                yield _statuses(base, step[start : start + PAGE_ROWS])
+        elif below := _enter(base + step.name + "/", step, after, above, translate):
             stack.append(below)
+
+
+def _enter(
+    path: str, entry: os.DirEntry[str], after: str, above: frozenset[_Identity], translate: _Translate
+) -> _Level | None:
+    """The folder's level; None for one that vanished or that a link leads back to."""
+    try:
+        with translate(path):
+            found = entry.stat()
+            identity = found.st_dev, found.st_ino
+            if entry.is_symlink():
+                if identity in above:
+                    return None
+                above |= _identities_above(path)
+            return path, _Folder(path).steps(after), above | {identity}
+    except ObjectNotFound:
+        return None
 
 
 def _statuses(base: str, run: list[os.DirEntry[str]]) -> tuple[list[str], list[os.stat_result]]:
@@ -174,32 +209,11 @@ def _those_left(run: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], li
 _KIND: Final = 0o170000
 
 
-_Level = tuple[str, Iterator[tuple[str, "os.DirEntry[str]", bool]], frozenset[_Identity]]
-
-
-def _enter(path: str, entry: os.DirEntry[str], above: frozenset[_Identity], translate: _Translate) -> _Level | None:
-    """The folder's entries; None for one that vanished or that a link leads back to."""
-    try:
-        with translate(path):
-            if entry.is_symlink():
-                real = _identities_above(path)
-                status = os.stat(path)
-                if (status.st_dev, status.st_ino) in above:
-                    return None
-                above |= real
-            else:
-                status = entry.stat(follow_symlinks=False)
-                above |= {(status.st_dev, status.st_ino)}
-            return path, iter(_entries(path, "")), above
-    except ObjectNotFound:
-        return None
-
-
 def split_folder(head: str, path: str, parts: int, translate: _Translate) -> list[tuple[str, str | None]]:
     """Ranges over the files below ``path``; opens folders breadth first until there are enough to divide."""
     folder, begin = path[: path.rindex("/") + 1], path[path.rindex("/") + 1 :]
     with translate(head + folder):
-        units = [(folder + name, is_folder) for name, _, is_folder in _entries(folder, begin)]
+        units = _units(folder, begin)
     seen = len(units)
     while len(units) < parts * _UNITS_A_PART and seen < _SPLIT_LOOKS and any(is_folder for _, is_folder in units):
         opened: list[tuple[str, bool]] = []
@@ -223,6 +237,14 @@ _FOLDER_WEIGHT: Final = 200
 
 def _names(folder: str) -> list[tuple[str, bool]]:
     try:
-        return [(folder + name, is_folder and not entry.is_symlink()) for name, entry, is_folder in _entries(folder, "")]
+        return _units(folder)
     except OSError:  # gone, or closed to us: the listing itself will say so
         return []
+
+
+def _units(folder: str, begin: str = "") -> list[tuple[str, bool]]:
+    """Paths in key order, with whether each is a folder that may be opened; a linked one may not, it could lead in a circle."""
+    found = _Folder(folder, begin)
+    units = [(folder + entry.name, False) for entry in found.files]
+    units += [(folder + _slashed(entry), not entry.is_symlink()) for entry in found.folders]
+    return sorted(units)

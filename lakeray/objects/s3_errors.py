@@ -15,7 +15,7 @@ from lakeray.errors import (
     ObjectNotFound,
     StoreUnavailable,
 )
-from lakeray.objects.contact import BucketNotFound, OutOfRange, Verdict
+from lakeray.objects.contact import BucketNotFound, OutOfRange, Verdict, unreachable
 from lakeray.objects.s3_settings import S3Settings
 from lakeray.objects.uris import bucket_and_key
 
@@ -106,7 +106,7 @@ def _final(settings: S3Settings, uri: str, code: str, status: int) -> ObjectErro
             f"{uri} is no longer the version that was listed", hint="the next discovery finds it anew", uri=uri
         )
     if code in ("NoSuchKey", "NoSuchVersion", "NoSuchUpload", "NotFound", "404") or status == 404:
-        return ObjectNotFound(f"{uri} does not exist at {where}", hint="check bucket and key; both are case-sensitive", uri=uri)
+        return ObjectNotFound(f"{uri} does not exist at {where}", hint="check bucket and key (both are case-sensitive), and AWS_ENDPOINT_URL", uri=uri)
     if code in ("AccessDenied", "AllAccessDisabled", "AccountProblem", "403") or status in (401, 403):
         who = settings.key or settings.profile or "these credentials"
         hint = f"check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the policy of {who} must allow s3:ListBucket on {bucket}, s3:GetObject, s3:PutObject"
@@ -137,19 +137,9 @@ def _silence(settings: S3Settings, uri: str, error: BaseException) -> Verdict:
         hint = "a bucket has 3 to 63 letters, digits, dots and hyphens; AWS_ENDPOINT_URL begins with http:// or https://"
         return Verdict(error=ObjectError(f"{uri} or the endpoint {where} is misspelt", hint=hint, uri=uri), answered=False)
     if isinstance(error, (boto.BotoCoreError, aiohttp.ClientError, OSError, TimeoutError)):
-        reason = _reason(error)
+        reason = unreachable(error)
         hint = "check AWS_ENDPOINT_URL, AWS_REGION and the network (proxy, firewall, DNS)"
         gone = StoreUnavailable(f"{where} cannot be reached for {uri}: {reason}", hint=hint, uri=uri)
         return Verdict(error=gone, answered=False, retry=True)
     raise error  # a defect of ours or of a library: not to be dressed up
 
-
-def _reason(error: BaseException) -> str:
-    text = str(error).lower()
-    if "resolve" in text or "name or service" in text or "getaddrinfo" in text or "dns" in text or "nodename" in text:
-        return "its name cannot be resolved"
-    if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower() or "timed out" in text:
-        return "no answer in time"
-    if "ssl" in text or "certificate" in text:
-        return "TLS failed"
-    return "the connection was refused or broke"

@@ -124,7 +124,7 @@ class TestListing:
         assert listed(store, lake_root) == expected
         middle = expected[1234]
         assert listed(store, lake_root, start_after=middle) == expected[1235:]
-        for parts in (1, 2, 8, 50):
+        for parts in (1, 8):
             ranges = store.split(lake_root, parts)
             assert len(ranges) <= parts + 1
             assert joined(store, lake_root, ranges) == expected, parts
@@ -340,6 +340,10 @@ class TestWriting:
         assert store.read(lake_root + "x") == b"after"
 
 
+def _use(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
 def _write_all(root: str, writer: int, keys: int) -> list[int]:
     """In a process of its own: try to create every key; the numbers of those that were won."""
     store = open_store(root)
@@ -389,7 +393,7 @@ class TestCreate:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["lakeray.objects.local", "lakeray.objects.s3", "lakeray.objects.azure"])
         environment = dict(os.environ)  # the fork server keeps the one that it was started with
-        with ProcessPoolExecutor(8, mp_context=context, initializer=os.environ.update, initargs=(environment,)) as pool:
+        with ProcessPoolExecutor(8, mp_context=context, initializer=_use, initargs=(environment,)) as pool:
             wins = list(pool.map(_write_all, [lake_root] * 8, range(8), [30] * 8))
         winners = sorted(key for won in wins for key in won)
         assert winners == list(range(30))
