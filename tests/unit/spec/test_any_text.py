@@ -20,26 +20,44 @@ from lakeray.spec.schema import workflow_json_schema
 CONTRACT = (Path(__file__).parents[3] / "examples" / "orders.yaml").read_text()
 WORDS = re.findall(r"\w+|[^\w\s]|\s+", CONTRACT)
 SCHEMA = jsonschema.Draft202012Validator(workflow_json_schema())
-ODD = (
-    """
-~ null yes [] {} [a] {a:b} -1 1e999 .inf 0x7f 2024-01-01 ' " &a *a !!set !x --- ... | >- # import after steps.x.y
-""".split()
-    + [
+ODD = [
+    *(
+        "~",
+        "null",
+        "yes",
+        "[]",
+        "{}",
+        "[a]",
+        "{a: b}",
+        "-1",
+        "1e999",
+        ".inf",
+        "0x7f",
+        "2024-01-01",
+        "'",
+        '"',
+        "&a",
+        "*a",
+    ),
+    *(
+        "!!set",
+        "!x",
+        "---",
+        "...",
+        "|",
+        ">-",
+        "#",
+        "import",
+        "after",
+        "steps.x.y",
         "<<: ",
         "%YAML 1.1",
         "? ",
         ": ",
         ", ",
-        "\t",
-        "\x00",
-        "\ud800",
-        "\ufeff",
-        "\u2028",
-        r'"\ud800"',
-        r'"\x00"',
-        "9" * 5000,
-    ]
-)
+    ),
+    *("\t", "\x00", "\ud800", "\ufeff", "\u2028", r'"\ud800"', r'"\x00"', "9" * 5000),
+]
 SCRAPS = st.sampled_from(ODD) | st.text(max_size=12)
 JSONISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.sampled_from(WORDS),

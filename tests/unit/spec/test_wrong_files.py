@@ -54,14 +54,16 @@ SCHEMA = workflow_json_schema()
 BEYOND_A_SCHEMA = {
     # names that refer to each other, places, orders
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
-    "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step", "two tables in one place",
+    "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
+    "two tables in one place",
     "table in its source", "quarantine in the table",
     # texts with a grammar of their own
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
     "template twice",
-    "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice", "overlap twice",
+    "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
+    "overlap twice",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
 }  # fmt: skip
