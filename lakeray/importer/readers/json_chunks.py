@@ -321,6 +321,6 @@ def _lost_digits(table: Any, columns: list[str], record: Any) -> bool:
         try:
             if any(holds_inexact(json.loads(record(row)).get(name)) for row in rows):
                 return True
-        except ValueError:  # Inf, which pyarrow takes for a number
+        except ValueError:  # Inf or -NaN, which pyarrow takes for numbers
             return True
     return False

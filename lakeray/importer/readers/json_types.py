@@ -95,7 +95,7 @@ def depth_of(kind: Any) -> int:
 
 
 def holds_large_floats(array: Any) -> bool:
-    """Whether a float at any depth is so large that it may stand for an integer it cannot hold exactly."""
+    """Whether a float at any depth is no number, or so large that it may stand for an integer it cannot hold exactly."""
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     for chunk in chunks:
         if pt.is_float64(chunk.type):
@@ -111,11 +111,11 @@ def _children(chunk: Any) -> list[Any]:
 
 
 def large_floats(chunk: Any) -> Any:
-    """Positions of the values of a float64 array from 2**53 upwards in magnitude."""
+    """Positions of the values of a float64 array from 2**53 upwards in magnitude, and of those that are not numbers."""
     data = chunk.buffers()[1]
     if data is None or not len(chunk):
         return np.empty(0, np.int64)
     values = np.frombuffer(data, np.float64, count=len(chunk), offset=8 * chunk.offset)
-    if np.fmax.reduce(values) < EXACT_INTEGERS and np.fmin.reduce(values) > -EXACT_INTEGERS:
+    if values.max() < EXACT_INTEGERS and values.min() > -EXACT_INTEGERS:
         return np.empty(0, np.int64)
-    return np.flatnonzero(np.abs(values) >= EXACT_INTEGERS)
+    return np.flatnonzero(~(np.abs(values) < EXACT_INTEGERS))

@@ -25,6 +25,7 @@ SUFFIXES = {
 }
 MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 _PIECE = 1 << 20
+_LARGE_READ = 1 << 24
 _COMPRESSED_PIECE = 1 << 18
 
 
@@ -241,10 +242,14 @@ class _PieceFile:
 
 
 class WatchedFile:
-    """A file that remembers its own error, to tell a store that fails from data that are damaged."""
+    """A file that remembers its own error, to tell a store that fails from data that are damaged.
+
+    Damaged data ask for impossible reads: these fail here, and no more memory is taken than the file is long.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._size: int | None = None
         self.closed = False
         self.error: BaseException | None = None
 
@@ -256,12 +261,22 @@ class WatchedFile:
             raise
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """The next bytes, at most ``size``. Raises ValueError for a negative size other than -1."""
+        if size < -1:
+            raise ValueError(f"a read of {size} bytes")
+        if size > _LARGE_READ and self.seekable():
+            if self._size is None:
+                here = self.tell()
+                self._size = int(self._do("seek", 0, 2))
+                self._do("seek", here)
+            size = min(size, max(0, self._size - self.tell()))
         out: bytes = self._do("read", size)
         return out
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to a place; where that is."""
+        if offset < 0 and whence == 0:
+            raise ValueError(f"a seek to {offset}")
         return int(self._do("seek", offset, whence))
 
     def tell(self) -> int:
