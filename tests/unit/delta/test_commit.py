@@ -1,7 +1,8 @@
 """A batch becomes visible exactly once.
 
-Crash points covered here: killed before the commit is sent, killed after it happened, its reply lost (also with a compaction between), a handle made
-stale by another's commit of the same batch, a frozen importer that wakes after its batch and the next were committed.
+Crash points covered here: killed before the commit is sent, killed after it happened, its reply lost (also with a
+compaction between), a handle made stale by another's commit of the same batch, a frozen importer that wakes after its
+batch and the next were committed.
 """
 
 from __future__ import annotations
@@ -338,7 +339,8 @@ from lakeray.delta.writer import StagedWriter
 uri = sys.argv[1]
 writer = StagedWriter(uri, schema=pa.schema([("n", pa.int64())]), partition_by=[], prefix=sys.argv[2])
 writer.write(pa.table({"n": [1, 2]}))
-done = commit_once(uri, app_id="lakeray/pipeline/step/table", number=1, previous=None, files=writer.close(), failpoints=True)
+options = {"app_id": "lakeray/pipeline/step/table", "number": 1, "previous": None, "failpoints": True}
+done = commit_once(uri, files=writer.close(), **options)
 print(done.version, done.won)
 """
 

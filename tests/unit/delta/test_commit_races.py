@@ -34,7 +34,8 @@ for number in range(1, batches + 1):
     done = commit_once(uri, app_id="lakeray/pipeline/step/table", number=number, previous=number - 1 or None,
                        files=writer.close(), metadata={"lakeray.result": f"{seed}"}, failpoints=True)
     won += done.won
-    record_rows(ledger, pa.table({"batch": [number], "n": [int(done.metadata["lakeray.result"])]}), app_id="ledger", number=number)
+    entry = pa.table({"batch": [number], "n": [int(done.metadata["lakeray.result"])]})
+    record_rows(ledger, entry, app_id="ledger", number=number)
 print(won)
 """
 COMPACTOR = """

@@ -1,6 +1,7 @@
 """What lakeray rests on in delta-rs: a release that breaks one of these facts is noticed here first.
 
-Each test states a behaviour of ``deltalake`` itself, found by trial. Where it is not what one would expect, the test says what lakeray does about it.
+Each test states a behaviour of ``deltalake`` itself, found by trial. Where it is not what one would expect, the test
+says what lakeray does about it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def test_2_not_null_is_not_checked_by_a_commit_and_3_breaks_the_table(tmp_path: 
     uri = str(tmp_path / "t")
     DeltaTable.create(uri, pa.schema([pa.field("n", pa.int64(), nullable=False)]))
     send(DeltaTable(uri), [add(uri, "a.parquet", [1, None])])
-    with pytest.raises(Exception, match="(?i)null"):
+    with pytest.raises(Exception, match=r"(?i)null"):
         with_delta_rs(uri)
 
 

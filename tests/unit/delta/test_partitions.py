@@ -1,5 +1,7 @@
 """Partitioned tables come back value for value, whatever the values and whoever reads."""
 
+# ruff: noqa: DTZ001 - times without a zone are values here
+
 from __future__ import annotations
 
 import datetime as dt
@@ -16,8 +18,8 @@ from hypothesis import strategies as st
 from lakeray.delta.commit import commit_once
 from lakeray.delta.partitions import folder, partition_value, split
 from lakeray.delta.table import create_table
-from lakeray.delta.writer import StagedWriter, WriteOptions
 from lakeray.delta.upkeep import live_files
+from lakeray.delta.writer import StagedWriter, WriteOptions
 from lakeray.errors import UnsupportedTable
 from tests.unit.delta.readers import rows, with_delta_rs, with_polars, with_pyarrow
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
         gate.wait()
         try:
             found[place] = work(place)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test looks at it
             found[place] = error
 
     threads = [threading.Thread(target=one, args=(place,)) for place in range(count)]
@@ -188,7 +187,7 @@ def test_an_adder_that_loses_to_another_type_says_so(tmp_path: Path, monkeypatch
             DeltaTable(uri).alter.add_columns([Field("x", "string")])
 
     monkeypatch.setattr(table_module, "failpoint", rival)
-    with pytest.raises(TableError, match="'x'.*string, not int64"):
+    with pytest.raises(TableError, match=r"'x'.*string, not int64"):
         add_columns(uri, [pa.field("x", pa.int64())], failpoints=True)
 
 
@@ -337,11 +336,3 @@ def test_failures_of_delta_rs_become_lakerays(text: str, expected: type[Exceptio
     assert type(error) is expected
     assert "s3://b/t" in error.message
     assert error.hint
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_a_table_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
-    create_table(str(tmp_path / "t"), SCHEMA)
-    (tmp_path / "t" / "_delta_log").chmod(0)
-    with pytest.raises((AccessDenied, TableError)):
-        open_table(str(tmp_path / "t"))
