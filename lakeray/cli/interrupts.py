@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
@@ -45,17 +46,22 @@ def committed(summary: RunSummary) -> str:
 class _Signals:
     """Handles signals while it is entered, where that is possible: in the main thread.
 
-    The handler cancels by itself, for an exception thrown out of ``Thread.join`` makes CPython 3.11 take a running
-    thread for a finished one (https://github.com/python/cpython/issues/90882).
+    The handler raises nothing once a run is there, for an exception thrown out of ``Thread.join`` makes CPython 3.11
+    take a running thread for a finished one (https://github.com/python/cpython/issues/90882). Nor does it cancel by
+    itself, for the lock that cancelling wants may be held by the very code that was interrupted: a thread does, told
+    through a queue whose ``put`` is reentrant.
     """
 
     def __init__(self, leave: Callable[[int], object]) -> None:
         self.run: Run | None = None
         self._leave = leave
         self._seen = 0
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._canceller = threading.Thread(target=self._cancel, name="lakeray-cancel", daemon=True)
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        self._canceller.start()
         if threading.current_thread() is threading.main_thread():
             handled = (signal.SIGINT, signal.SIGTERM)
             self._before = {number: signal.signal(number, self._handle) for number in handled}
@@ -64,14 +70,20 @@ class _Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._wanted.put(False)
+        self._canceller.join()
+
+    def _cancel(self) -> None:
+        if self._wanted.get() and self.run is not None:
+            _say("Stopping cleanly. Press Ctrl-C again to leave at once.")
+            self.run.cancel()
 
     def _handle(self, _: int, __: FrameType | None) -> None:
         self._seen += 1
         if self.run is None:
             raise KeyboardInterrupt
         if self._seen == 1:
-            _say("Stopping cleanly. Press Ctrl-C again to leave at once.")
-            self.run.cancel()
+            self._wanted.put(True)
             return
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
         _say(f"{cursor}Left at once. Run the same command again: nothing is lost.")
@@ -79,6 +91,6 @@ class _Signals:
 
 
 def _say(line: str) -> None:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RuntimeError):  # a reentrant write is a RuntimeError
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
