@@ -195,7 +195,7 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
                 yield loc, WrongValue(f"expected a place of its own: {holder} lies there too", found=quoted(where))
     for name, source in _mapping(data.get("sources")).items():
         root = _get(source, "uri")
-        if not isinstance(root, str) or re.search(r"[*{]", root):
+        if not isinstance(root, str) or re.search(r"[*?\[{]", root):
             continue
         for table, said in _mapping(data.get("tables")).items():
             uri = _get(said, "uri")

@@ -87,8 +87,8 @@ class Source(Spec):
 
     uri: SourceUri
     """Where the objects are: s3://bucket/path/, abfss://container@account.dfs.core.windows.net/path/,
-    az://container/path/ or a local path. `*` and `**` match names; `{name}` makes a column of one part of the path. The
-    text in front of the first of them is the prefix that is listed, so keep it long."""
+    az://container/path/ or a local path. `*`, `?`, `[a-z]` and `**` match names; `{name}` makes a column of one part of
+    the path. The text in front of the first of them is the prefix that is listed, so keep it long."""
     format: Format
     """What the objects hold. Compression is no format: it is seen by the name (.gz, .zst, .bz2, .xz) or set in
     `compression`."""

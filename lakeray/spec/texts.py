@@ -100,12 +100,17 @@ def _address(value: str) -> str:
 
 
 def _source_uri(value: str) -> str:
+    """An address with the wildcards and templates of a source; ``[{]`` is the character itself."""
     _address(value)
-    names = re.findall(r"\{([^{}]*)\}", value)
-    rest = re.sub(r"\{[^{}]*\}", "", value)
+    scheme, separator, rest = value.partition("://")
+    if separator and scheme != "file" and re.search(r"[*?\[{]", rest.partition("/")[0]):
+        raise WrongValue("expected the name of a bucket, with wildcards behind it", found=quoted(value))
+    plain = re.sub(r"\[[!^]?\]?[^\]/]*\]", "", value)
+    names = re.findall(r"\{([^{}/]*)\}", plain)
     wrong = next((name for name in names if not re.fullmatch(_IDENTIFIER, name)), None)
-    if wrong is not None or "{" in rest or "}" in rest:
-        raise WrongValue("expected {name} for a part of the path that becomes a column", found=quoted(value))
+    if wrong is not None or "{" in re.sub(r"\{[^{}/]*\}", "", plain):
+        hint = "expected {name} for a part of the path that becomes a column; [{] is the character itself"
+        raise WrongValue(hint, found=quoted(value))
     if len(set(names)) < len(names):
         raise WrongValue("expected each {name} once", found=quoted(value))
     return value

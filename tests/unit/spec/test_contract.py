@@ -216,3 +216,21 @@ def test_each_part_that_is_not_built_is_named(step, source, refused):
 @pytest.mark.parametrize("name", ["first_import.yaml", "csv_cleaning.yaml", "s3_snapshot.yaml"])
 def test_the_other_examples_run_today(name):
     refuse_unbuilt(load_workflow(EXAMPLES / name))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://lake/raw/",
+        "s3a://lake",
+        "data/raw/",
+        "/data/raw [old]/a%20b+c/",
+        "file:///data/raw/*.json",
+        "az://container/raw/**/{year}-{month}.csv.gz",
+        "abfss://raw@account.dfs.core.windows.net/a/[0-9]?/",
+        "s3://lake/odd [{]name}/",
+    ],
+)
+def test_uris_of_sources(uri):
+    text = f"workflow: x\nsources:\n  a:\n    uri: '{uri}'\n    format: json\nsteps: {{s: {{wait: 1s}}}}\n"
+    assert load_workflow(text).sources["a"].uri == uri

@@ -61,7 +61,7 @@ BEYOND_A_SCHEMA = {
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
-    "template twice",
+    "template twice", "wildcard as bucket", "template over folders",
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
     "overlap twice",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
