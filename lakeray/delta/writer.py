@@ -16,6 +16,8 @@ from lakeray.delta.types import delta_type, same_shape
 from lakeray.errors import ObjectError, TableError
 from lakeray.objects import ObjectStore, join, open_store
 
+_SPLIT_BYTES = 8 * 2**20
+
 
 class StagedWriter:
     """Streams tables of one schema into staged Parquet files.
@@ -47,6 +49,7 @@ class StagedWriter:
         self._options = options or WriteOptions()
         self._store = store or open_store(root_uri)
         self._clock = clock
+        self._unsplit = _Buffer()
         self._buffers: dict[Values, _Buffer] = {}
         self._open: OrderedDict[Values, ParquetFile] = OrderedDict()
         self._done: list[StagedFile] = []
@@ -74,16 +77,27 @@ class StagedWriter:
                     uri=self._root,
                     hint="an expectation can quarantine such rows first",
                 )
-        for key, rows in split(table, self._partition_by):
+        if table.num_rows:
+            self._buffered += self._unsplit.add(table)
+        if not self._partition_by or self._unsplit.size >= min(_SPLIT_BYTES, self._options.row_group_bytes // 8):
+            self._split()
+        while self._buffered >= self._options.row_group_bytes:
+            self._flush(max(self._buffers, key=lambda key: self._buffers[key].size))
+
+    def _split(self) -> None:
+        """Move what was taken in to its partitions: much at once, as each one costs the same however few rows."""
+        if not self._unsplit.rows:
+            return
+        self._buffered -= self._unsplit.size
+        for key, rows in split(self._unsplit.take(None), self._partition_by):
             buffer = self._buffers.setdefault(key, _Buffer())
             self._buffered += buffer.add(rows)
             while buffer.rows >= self._options.row_group_rows:
                 self._flush(key, self._options.row_group_rows)
-        while self._buffered >= self._options.row_group_bytes:
-            self._flush(max(self._buffers, key=lambda key: self._buffers[key].size))
 
     def close(self) -> list[StagedFile]:
         """Finish all files; those named in the answer are whole in the store. No rows, no files."""
+        self._split()
         for key in list(self._open):  # each open file first takes what is buffered for it
             if key in self._buffers:
                 self._flush(key)
@@ -104,6 +118,7 @@ class StagedWriter:
             with suppress(ObjectError, OSError):
                 self._store.delete(join(self._root, staged.path))
         self._open.clear()
+        self._unsplit = _Buffer()
         self._buffers.clear()
         self._done.clear()
         self._buffered = 0
