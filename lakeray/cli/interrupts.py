@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lakeray.runtime.summary import RunSummary
 
 AT_ONCE = 130
+_LOOK_UP_S = 0.2
+"""Seconds of one wait: a signal that comes just before a wait begins is noticed only when it ends."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -31,10 +33,14 @@ def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._
     """
     with _Signals(leave) as signals:
         run = signals.run = start()
-        try:
-            return run.result()
-        except Cancelled:
-            return run.summary
+        while True:
+            try:
+                return run.result(timeout=_LOOK_UP_S)
+            except TimeoutError:
+                if run.done:
+                    raise
+            except Cancelled:
+                return run.summary
 
 
 def committed(summary: RunSummary) -> str:

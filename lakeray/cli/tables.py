@@ -18,7 +18,7 @@ from lakeray.observability.figures import counted
 app = typer.Typer(no_args_is_help=True, help="History and upkeep of Delta tables; safe beside running imports.")
 unbuilt.register(app, group="tables")
 
-RETENTION_HOURS = 168.0
+RETENTION_HOURS = 168
 _SHOWN_FILES = 20
 
 
@@ -66,7 +66,7 @@ def vacuum(
     table: TableName = None,
     *,
     retention_hours: Annotated[
-        float, typer.Option("--retention-hours", min=0, metavar="HOURS", help="Keep files that are younger.")
+        int, typer.Option("--retention-hours", min=0, metavar="HOURS", help="Keep files that are younger.")
     ] = RETENTION_HOURS,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it the files are only listed.")] = False,
     json: Json = False,

@@ -23,6 +23,15 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
+class Breath:
+    """A task that does nothing: a worker that dies of it would die of anything."""
+
+    def run(self) -> Iterator[None]:
+        """One message."""
+        yield None
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What the task at ``index`` said: progress, its outcome, or nothing any more."""
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle
-from lakeray.errors import AuditError
+from lakeray.errors import AuditError, StoreUnavailable
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
-from lakeray.importer.executor import Died
+from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.packing import pack
 from lakeray.importer.result import ObjectOutcome
@@ -67,6 +67,7 @@ class _BatchWriter:
         self._attempt = secrets.token_hex(4)
         self._counter = 0
         self._deaths = 0
+        self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
 
@@ -138,6 +139,7 @@ class _BatchWriter:
 
     def _after_death(self, task: TaskSpec, died: Died) -> Iterator[TaskSpec]:
         self._deaths += 1
+        self._blame_the_object(died)
         objects = task.objects
         if len(objects) == 1:
             reason = f"the worker that read this object died: {died.reason}"
@@ -147,6 +149,14 @@ class _BatchWriter:
         middle = len(objects) // 2
         yield self._task(objects[:middle])
         yield self._task(objects[middle:])
+
+    def _blame_the_object(self, died: Died) -> None:
+        """Make sure that workers can live at all before an object is called deadly. Raises StoreUnavailable when they cannot."""
+        if self._done or self._workers_live:
+            return
+        self._workers_live = all(not isinstance(told.message, Died) for told in self._context.executor.run([Breath()]))
+        if not self._workers_live:
+            raise StoreUnavailable(f"no worker stays alive, whatever it does: {died.reason}", hint="look at the Ray cluster's logs")
 
     def _settle_new_columns(self) -> None:
         merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])

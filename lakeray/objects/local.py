@@ -124,7 +124,7 @@ def _path(uri: str, *, prefix: bool = False) -> str:
     """The file path behind a local uri. Raises ObjectError for one that is relative or has a second spelling."""
     path = uri[7:] if uri[:7].lower() == "file://" else uri
     segments = path.split("/")
-    inner = segments[1:-1] if prefix or path == "/" else segments[1:]
+    inner = segments[1:-1] if prefix else segments[1:]
     if not path.startswith("/"):
         wrong, what = True, "is a relative path"
     else:

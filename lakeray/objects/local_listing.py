@@ -37,6 +37,8 @@ def list_pages(head: str, path: str, start_after: str | None, translate: _Transl
         after = after[len(head) :] if after.startswith(head) else ("" if after < head else "\U0010ffff")
     with translate(head + folder):
         above = _identities_above(folder)
+    if after > folder and not after.startswith(folder):
+        return
     names: list[str] = []
     stats: list[os.stat_result] = []
     for some_names, some_stats in _walk(folder, begin, after, above, lambda uri: translate(head + uri)):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+from urllib.parse import quote
+
+from lakeray.errors import UnsupportedTable
 from lakeray.objects import uris
 from lakeray.objects.port import ObjectStore
+
+_ESCAPE: Final = re.compile("%[0-9A-Fa-f]{2}")
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -45,12 +52,19 @@ def storage_options(uri: str) -> dict[str, str]:
 
 
 def delta_uri(uri: str) -> str:
-    """``uri`` as ``deltalake`` spells it: local uris as plain paths, keys of object stores percent-encoded."""
+    """``uri`` as ``deltalake`` spells it: local uris as plain paths, keys of object stores percent-encoded.
+
+    Raises UnsupportedTable for a path with something like ``%20`` in it: delta-rs decodes it once too often and looks elsewhere.
+    """
+    if _ESCAPE.search(uri):
+        raise UnsupportedTable(
+            f"{uri} cannot hold a table: delta-rs takes the percent sign for an escape",
+            hint="give the table a path without % and two hexadecimal digits behind it",
+            uri=uri,
+        )
     scheme = uris.scheme(uri)
     if scheme == "file":
         return uri[7:] if uri[:7].lower() == "file://" else uri
-    from urllib.parse import quote
-
     bucket, key = uris.bucket_and_key(uri)
     if scheme in uris.S3_SCHEMES:
         return f"s3://{bucket}/{quote(key)}"

@@ -23,6 +23,7 @@ from lakeray.objects.s3_settings import S3Settings
 from lakeray.objects.streams import PartWriter, reader
 from lakeray.objects.uris import bucket_and_key, root_of
 
+_PROBE_KEYS: Final = 200
 _COPY_PART_BYTES: Final = 2**30
 _COPY_WHOLE_BYTES: Final = 5 * 2**30
 
@@ -242,6 +243,7 @@ class _Probe:
             Bucket=self._bucket,
             Prefix=prefix[len(self._root) :],
             StartAfter=start_after[len(self._root) :],
+            MaxKeys=_PROBE_KEYS,
         )
         return [self._root + each["Key"] for each in answer.get("Contents", [])]
 

@@ -6,6 +6,8 @@ Ranges are exact whatever the guesses: any strings may divide them. The guesses 
 from __future__ import annotations
 
 import bisect
+import heapq
+import os
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,9 +18,15 @@ import pyarrow as pa
 from lakeray.objects.port import ObjectStore
 
 PAGE: Final = 1000
-_MOST_LOOKS: Final = 96
 _LEVELS: Final = 4
+_LOOKS_A_PART: Final = 6
+_FOLDER_WEIGHT: Final = 1000
+_STEP: Final = 250
+_PLACES: Final = 8
+_TOP: Final = "\U0010ffff"
 Range = tuple[str, str | None]
+Unit = tuple[str, int]
+"""A uri at which a range may be cut, with about how many objects lie between it and the next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +41,14 @@ class Children:
 class Probe(Protocol):
     """Two cheap questions to a listing."""
 
-    def children(self, prefix: str) -> Children: ...
+    def children(self, prefix: str) -> Children:
+        """What lies directly under ``prefix``."""
+        ...
 
     def after(self, prefix: str, start_after: str) -> list[str] | None:
-        """The first page (about 1,000 uris) of ``prefix`` behind ``start_after``; None where the store cannot start in the middle."""
+        """The next uris (100 or more, fewer at the end) of ``prefix`` behind ``start_after``; None from a store that cannot start in
+        the middle.
+        """  # noqa: D205 - one sentence
         ...
 
 
@@ -44,29 +56,29 @@ def split(probe: Probe, prefix: str, parts: int) -> list[Range]:
     """At most ``parts`` ranges. Asks for common prefixes level by level, then samples keys where a level is one long flat list."""
     if parts <= 1:
         return [("", None)]
-    looks = _MOST_LOOKS
-    units, whole = [prefix], False
+    looks = _LOOKS_A_PART * parts
+    units: list[Unit] = [(prefix, _FOLDER_WEIGHT)]
+    closed = {prefix}
     for _ in range(_LEVELS):
-        if len(units) >= parts * 2 or looks <= 0:
+        if len(units) >= 2 * parts or not closed or looks <= 0:
             break
-        opened: list[str] = []
-        whole = True
+        opened: list[Unit] = []
+        below: set[str] = set()
         for unit in units:
-            if looks <= 0 or not (unit.endswith("/") or unit == prefix):
+            if unit[0] not in closed or looks <= 0:
                 opened.append(unit)
                 continue
             looks -= 1
-            found = probe.children(unit)
+            found = probe.children(unit[0])
             if not found.complete:
-                opened += _sampled(probe, unit, found, parts)
-                looks -= 4 * parts
+                opened += _sampled(probe, unit[0], looks)
+                looks = 0
                 continue
-            opened += sorted([*found.prefixes, *found.objects[:: max(1, PAGE // 4)]])
-            whole = whole and not found.prefixes
-        if len(opened) <= len(units) and whole:
-            break
-        units = opened
-    return cut(units, [1] * len(units), parts)
+            below.update(found.prefixes)
+            folders = [(each, _FOLDER_WEIGHT) for each in found.prefixes]
+            opened += sorted([*folders, *((each, _STEP) for each in found.objects[::_STEP])])
+        units, closed = opened, below
+    return cut([name for name, _ in units], [weight for _, weight in units], parts)
 
 
 def cut(starts: list[str], weights: list[int], parts: int) -> list[Range]:
@@ -76,87 +88,96 @@ def cut(starts: list[str], weights: list[int], parts: int) -> list[Range]:
     """
     total, filled, edges = sum(weights), 0, list[str]()
     for name, weight in zip(starts, weights, strict=True):
-        if filled and len(edges) + 1 < parts and filled >= total * (len(edges) + 1) / parts:
+        # An edge where the sum comes nearest to its share: before this start, or before the next.
+        share = total * (len(edges) + 1) / parts
+        if filled and len(edges) + 1 < parts and filled + weight / 2 >= share:
             edges.append(name)
         filled += weight
     return list(zip(["", *edges], [*edges, None], strict=True))
 
 
-def _sampled(probe: Probe, prefix: str, first: Children, parts: int) -> list[str]:
-    """About ``4 * parts`` keys spread over a prefix that has more than a page of them, ascending."""
-    known = sorted([*first.objects, *first.prefixes])
-    if not known or probe.after(prefix, known[-1]) is None:
-        return known[:1] or [prefix]
-    keys = {known[0], known[-1]}
-    last = _last(probe, prefix, known[-1])
-    keys.add(last)
-    queue = [(known[-1], last)]
-    for _ in range(4 * parts):
-        if not queue:
-            break
-        low, high = queue.pop(0)
-        middle = _between(low, high, keys)
-        page = (probe.after(prefix, middle) if middle else None) or []
-        found = page[0] if page else None
-        if found is None or found >= high:
-            # Nothing above the middle: keys are crowded below it.
-            page = probe.after(prefix, low) or []
-            found = page[-1] if page and page[-1] < high and len(page) >= PAGE else None
-            if found is None:
-                continue
-            keys.add(found)
-            queue.append((found, high))
+@dataclass(slots=True)
+class _Span:
+    """Keys from ``page[0]`` on; from ``bound`` on there are none before the next span. ``page`` is their beginning."""
+
+    page: list[str]
+    bound: str
+
+    def weight(self) -> float:
+        """About how many keys: counted within the page, beyond it by the share of the key space that the page takes."""
+        inside = bisect.bisect_left(self.page, self.bound)
+        if inside < len(self.page):
+            return inside
+        first, last, bound, _ = self._numbers()
+        return len(self.page) * max(1.0, (bound - first) / max(1, last - first))
+
+    def _numbers(self) -> tuple[int, int, int, list[str]]:
+        at = self._parting()
+        # Four places at once: the first page of hexadecimal keys shows only zeros at the first.
+        alphabets = [_alphabet({char for key in self.page for char in key[at + i : at + i + 4]}) for i in range(_PLACES)]
+        first, last, bound = (_number(key[at:], alphabets) for key in (self.page[0], self.page[-1], self.bound))
+        return first, last, bound, alphabets
+
+    def _parting(self) -> int:
+        low, high = self.page[0], self.bound
+        return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+    def middle(self) -> str | None:
+        """A string about in the middle of what the page does not show; None where there is no room."""
+        _, last, bound, alphabets = self._numbers()
+        middle = (last + bound) // 2
+        digits = []
+        for alphabet in reversed(alphabets):
+            middle, digit = divmod(middle, len(alphabet))
+            digits.append(alphabet[digit])
+        candidate = self.page[0][: self._parting()] + "".join(reversed(digits))
+        return candidate if self.page[-1] < candidate < self.bound else None
+
+
+def _sampled(probe: Probe, prefix: str, looks: int) -> list[Unit]:
+    """Units of a prefix that has more than a page of keys: gallop through its key space, then halve the heaviest span."""
+    page = probe.after(prefix, "")
+    if not page:
+        return [(prefix, _FOLDER_WEIGHT)]
+    spans, looks = _gallop(probe, prefix, page, looks // 2)
+    looks += _LOOKS_A_PART
+    heap = [(-span.weight(), number) for number, span in enumerate(spans)]
+    heapq.heapify(heap)
+    while heap and looks > 0:
+        heaviest = spans[heapq.heappop(heap)[1]]
+        middle = heaviest.middle()
+        if middle is None:
             continue
-        keys.add(found)
-        queue += [(low, found), (found, high)]
-    return sorted(keys)
+        looks -= 1
+        found = probe.after(prefix, middle) or []
+        if found and found[0] < heaviest.bound:
+            spans.append(_Span(page=found, bound=heaviest.bound))
+            heapq.heappush(heap, (-spans[-1].weight(), len(spans) - 1))
+        heaviest.bound = middle
+        heapq.heappush(heap, (-heaviest.weight(), spans.index(heaviest)))
+    spans.sort(key=lambda span: span.page[0])
+    return [(span.page[0], max(1, round(span.weight()))) for span in spans]
 
 
-def _last(probe: Probe, prefix: str, known: str) -> str:
-    """A key near the end: from the left, each place takes the highest character behind which something is still listed."""
-    best = known
-    fixed = prefix
-    for _ in range(6):
-        step = _highest(probe, prefix, fixed, best)
-        if step is None or len(step) <= len(fixed):
-            break
-        best = max(best, step)
-        fixed = best[: len(fixed) + 1]
-    return best
-
-
-_LADDER: Final = "~zxvtrpnljhfdb`_ZXVTRPNLJHFDB@9876543210.-"
-
-
-def _highest(probe: Probe, prefix: str, fixed: str, best: str) -> str | None:
-    """The first key behind the highest rung of the ladder that has one; binary search, six questions."""
-    rungs = [fixed + rung for rung in reversed(_LADDER)]
-    low, high, found = 0, len(rungs) - 1, None
-    while low <= high:
-        middle = (low + high) // 2
-        page = probe.after(prefix, rungs[middle]) if rungs[middle] >= best[: len(fixed) + 1] else [best]
-        if page and page[0].startswith(fixed):
-            found, low = page[0], middle + 1
-        else:
-            high = middle - 1
-    return found
-
-
-def _between(low: str, high: str, known: set[str]) -> str | None:
-    """A string between two keys, in the middle as digits, hexadecimal or letters count at the place where they part."""
-    at = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    width = 4
-    alphabets = [_alphabet({key[at + i] for key in known if len(key) > at + i}) for i in range(width)]
-    first, last = _number(low, at, alphabets), _number(high, at, alphabets)
-    middle = (first + last) // 2
-    if middle <= first:
-        return None
-    digits = []
-    for alphabet in reversed(alphabets):
-        middle, digit = divmod(middle, len(alphabet))
-        digits.append(alphabet[digit])
-    candidate = low[:at] + "".join(reversed(digits))
-    return candidate if low < candidate < high else None
+def _gallop(probe: Probe, prefix: str, page: list[str], looks: int) -> tuple[list[_Span], int]:
+    """Leap from one group of keys that begin alike to the next, over ever shorter beginnings, up to the end of the prefix."""
+    spans: list[_Span] = []
+    depth = len(os.path.commonprefix([page[0], page[-1]]))
+    while looks > 0:
+        bound = page[0][:depth] + _TOP
+        looks -= 1
+        following = probe.after(prefix, bound) or []
+        if following:
+            spans.append(_Span(page=page, bound=bound))
+            shared = len(os.path.commonprefix([page[0], following[0]]))
+            # Still in the same group: leap further; a new group: look at it closely first.
+            depth = min(shared, depth - 1) if shared >= len(prefix) else len(prefix)
+            page = following
+            continue
+        spans.append(_Span(page=page, bound=bound))
+        return spans, looks
+    spans.append(_Span(page=page, bound=prefix + _TOP))
+    return spans, looks
 
 
 def _alphabet(seen: set[str]) -> str:
@@ -167,12 +188,14 @@ def _alphabet(seen: set[str]) -> str:
     return "".join(sorted(seen | printable if not seen or seen & printable else seen))
 
 
-def _number(key: str, at: int, alphabets: list[str]) -> int:
-    value = 0
+def _number(text: str, alphabets: list[str]) -> int:
+    """``text`` as a number whose places count as their alphabets do; a character above an alphabet is the top of all places behind it."""
+    value, topped = 0, False
     for place, alphabet in enumerate(alphabets):
-        char = key[at + place : at + place + 1]
-        rank = sum(1 for each in alphabet if each < char) if char else 0
-        value = value * len(alphabet) + min(rank, len(alphabet) - 1)
+        char = text[place : place + 1]
+        topped = topped or char > alphabet[-1]
+        rank = len(alphabet) - 1 if topped else bisect.bisect_left(alphabet, char) if char else 0
+        value = value * len(alphabet) + rank
     return value
 
 

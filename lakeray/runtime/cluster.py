@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lakeray.config import Settings
@@ -13,11 +14,19 @@ OBJECT_STORE_BYTES = 256 * 2**20
 """Enough for outcomes and plans: rows never travel through the object store."""
 
 
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lakeray-ray")
+"""Ray's processes die with the *thread* that started them (prctl PR_SET_PDEATHSIG), so one thread starts them and stays."""
+
+
 def start(settings: Settings) -> bool:
     """Connect to Ray unless this process is connected already; True when this call started a local one, which ``stop`` then ends.
 
     Raises ConfigError when the address cannot be reached. Never attaches to a cluster that no setting names.
     """
+    return _STARTER.submit(_start, settings).result()
+
+
+def _start(settings: Settings) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TQDM", "0")
     import ray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,8 +34,11 @@ class RayData:
         _silence()
         rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-        dataset.set_name(self._name)
-        told = dataset.map_batches(_work, batch_size=None, num_cpus=1, max_retries=0)
+        dataset.set_name(self._name.replace("/", "."))  # the name becomes part of a log file's name
+        with warnings.catch_warnings():
+            # `max_retries` has no named parameter yet, and Ray 2.60 warns of every unnamed one.
+            warnings.simplefilter("ignore")
+            told = dataset.map_batches(_work, batch_size=None, num_cpus=1, max_retries=0)
         missing = set(range(len(tasks)))
         for batch in told.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
@@ -67,4 +71,4 @@ def _silence() -> None:
     context.max_errored_blocks = -1
     context.verbose_stats_logs = False
     for name in ("ray.data", "ray.data._internal", "ray.data.dataset"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -8,8 +8,8 @@ into              fits
 ================  =========================================================================================================
 int8 to int64     integers in range; floats and decimals without a fraction; booleans do not; text ``[+-]digits``;
                   into int64, durations as microseconds
-float32, float64  integers and decimals that the float holds exactly; a wider float only exactly; text as a decimal number,
-                  an exponent allowed, ``nan``, ``inf``, ``infinity`` in any case; text is rounded to the nearest float, one
+float32, float64  integers that the float holds exactly; a wider float only exactly; decimals that the float's shortest text
+                  gives back (0.10 is 0.1); text as a decimal number, an exponent allowed, ``nan``, ``inf``, ``infinity`` in any case; text is rounded to the nearest float, one
                   beyond the largest float does not fit
 decimal(p, s)     integers, decimals that need no rounding; floats by their shortest text (12.34 is 12.34); text as for
                   floats, without rounding

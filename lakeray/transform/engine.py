@@ -35,7 +35,6 @@ class Engine:
             .with_information_schema(False)  # noqa: FBT003
             .set("datafusion.sql_parser.map_string_types_to_utf8view", "false")
             .set("datafusion.sql_parser.enable_ident_normalization", "false")
-            .set("datafusion.execution.time_zone", "UTC")
         )
         self._context = SessionContext(config)
         self.aggregates = frozenset(self._context.udafs()) | frozenset(self._context.udwfs())

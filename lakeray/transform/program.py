@@ -353,7 +353,7 @@ class _Pass:
         parts = [self._quarantined_by(*refused) for refused in self._refused]
         if not parts:
             return QUARANTINED.empty_table()
-        return pa.concat_tables(parts)
+        return pa.concat_tables(parts).sort_by("row")
 
     def _quarantined_by(self, bad: pa.BooleanArray, rule: str, reason: str) -> pa.Table:
         masks: dict[str, Callable[[pa.Array], pa.Array]] = dict(self._program._record_masks)

@@ -29,13 +29,18 @@ def coalesced(chunks: Iterable[Chunk], aim: int) -> Iterator[Chunk]:
             raise
         if chunk is None:
             break
-        if held and not (size < aim and chunk.table.schema.equals(held[0].table.schema)):
+        if held and not (size < aim and _alike(held[0], chunk)):
             yield _joined(held)
             held, size = [], 0
         held.append(chunk)
         size += chunk.table.nbytes
     if held:
         yield _joined(held)
+
+
+def _alike(first: Chunk, second: Chunk) -> bool:
+    """Whether two chunks have the same columns, at least one: Arrow forgets how many rows joined tables without columns have."""
+    return bool(first.table.num_columns and first.table.schema.equals(second.table.schema))
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

@@ -24,8 +24,8 @@ def read_parquet(file: WatchedFile, options: ReadOptions, *, name: str) -> Itera
 
     _expect(file, (b"PAR1",), "Parquet", name)
     with _damage(file, name, "the Parquet footer cannot be read: the object is truncated or damaged"):
-        parquet = pq.ParquetFile(file, pre_buffer=False)
-    metadata, columns = parquet.metadata, _columns(options, parquet.schema_arrow)
+        parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        metadata, columns = parquet.metadata, _columns(options, parquet.schema_arrow)
     row = 1
     for group in range(metadata.num_row_groups):
         with _damage(file, name, f"row group {group + 1} of {metadata.num_row_groups} cannot be read"):
@@ -59,8 +59,7 @@ def read_orc(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator[
             batch = reader.read_stripe(stripe, columns=columns)
             table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
             _valid(table)
-        for chunk in _slices(table, row, options.chunk_bytes):
-            yield chunk
+        yield from _slices(table, row, options.chunk_bytes)
         row += table.num_rows
     if row - 1 != reader.nrows:
         raise _error(name, f"the footer promises {reader.nrows} rows and the stripes hold {row - 1}", row)
@@ -83,8 +82,7 @@ def read_arrow(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterato
             batch.validate(full=True)
             table = pa.Table.from_batches([batch])
         table = table if columns is None else table.select(columns)
-        for chunk in _slices(table, row, options.chunk_bytes):
-            yield chunk
+        yield from _slices(table, row, options.chunk_bytes)
         row += table.num_rows
         number += 1
 
@@ -135,6 +133,13 @@ def _error(name: str, what: str, row: int | None) -> ReadError:
 
 
 def _columns(options: ReadOptions, schema: Any) -> list[str] | None:
+    """The wanted columns that there are, None for all. Raises ValueError where a name at any depth is not text."""
+    waiting = list(schema)
+    while waiting:
+        field = waiting.pop()
+        if not isinstance(field.name, str):
+            raise TypeError("a column has no name")
+        waiting.extend(field.type.field(i) for i in range(field.type.num_fields))
     wanted = options.options.get("columns")
     if not isinstance(wanted, list | tuple):
         return None

@@ -138,9 +138,10 @@ class _Table:
 
 
 def _columns(dialect: Dialect, block: Block, faults: dict[int, str], name: str) -> list[str]:
-    """The names of a file's columns, from its header or the width of its first good record."""
-    first = 0 if dialect.header else next((i for i in range(len(block)) if i not in faults), None)
-    if first is None or first in faults or block.too_long is not None:
+    """The names of a file's columns, from its header or the width of its first record."""
+    if dialect.names is not None and not dialect.header:
+        return unique_names(dialect.names)
+    if 0 in faults or block.too_long is not None:
         raise ReadError(
             f"line {block.origin.line}: the first record is malformed, so the columns are not known",
             hint="repair it, or give options: {names: [...], header: false}",
@@ -149,7 +150,7 @@ def _columns(dialect: Dialect, block: Block, faults: dict[int, str], name: str) 
     if dialect.names is not None:
         return unique_names(dialect.names)
     try:
-        fields = dialect.fields(block.record(first).decode("utf-8"))
+        fields = dialect.fields(block.record(0).decode("utf-8"))
     except (UnicodeDecodeError, csv.Error):
         raise ReadError(
             f"line {block.origin.line}: the header cannot be read in this encoding",

@@ -175,7 +175,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return bool(pt.is_boolean(kind))
     if isinstance(value, int):
         if pt.is_float64(kind):
-            return exact_as_float(value)
+            return abs(value) <= EXACT_INTEGERS  # pyarrow takes no larger ones, even exact
         return bool(pt.is_integer(kind)) and _in_range(value, kind)
     if isinstance(value, float):
         return bool(pt.is_float64(kind))

@@ -123,6 +123,10 @@ class FakeRun:
             raise self._lake.run_error
         return self.summary
 
+    @property
+    def done(self) -> bool:
+        return self.over.is_set()
+
     def cancel(self) -> None:
         self._lake.asked.append(("cancel",))
         self.summary = run_summary("cancelled")
