@@ -139,8 +139,8 @@ def _sampled(probe: Probe, prefix: str, looks: int) -> list[Unit]:
     page = probe.after(prefix, "")
     if not page:
         return [(prefix, _FOLDER_WEIGHT)]
-    spans, looks = _gallop(probe, prefix, page, looks // 2)
-    looks += _LOOKS_A_PART
+    spans, left = _gallop(probe, prefix, page, looks // 2)
+    looks = left + looks - looks // 2
     heap = [(-span.weight(), number) for number, span in enumerate(spans)]
     heapq.heapify(heap)
     while heap and looks > 0:
