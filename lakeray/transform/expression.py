@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -15,7 +16,7 @@ from lakeray.errors import TransformError
 from lakeray.transform import arithmetic, dialect
 from lakeray.transform.delta_types import is_text
 from lakeray.transform.engine import CHUNK, VOLATILE, Engine
-from lakeray.transform.lenient import Lenient
+from lakeray.transform.lenient import Lenient, rewritten
 
 _ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
@@ -110,7 +111,7 @@ def bind(expression: Expression, engine: Engine, source: str = CHUNK) -> Bound:
     text = dialect.sql_of(expression.tree)
     plain = _planned(expression, lambda: engine.shape(f"SELECT ({text}) AS x FROM {source}"))
     _check_meaning(expression, plain, engine, source)
-    tree = _microseconds(expression.tree.copy())
+    tree = rewritten(_microseconds(expression.tree.copy()), _spelt_out)
     nodes = [node for node in tree.walk() if isinstance(node, (*_ARITHMETIC, *_COMPARISONS, exp.Div, exp.Mod, exp.Neg))]
     parts = [part for node in nodes for part in (node, node.this, node.args.get("expression") or node.this)]
     found = _planned(expression, lambda: engine.types([dialect.sql_of(part) for part in parts], source))
@@ -168,6 +169,18 @@ def _cast_side(node: exp.Expression, side: str, kind: pa.DataType, other: pa.Dat
     name = "TIMESTAMP(6) WITH TIME ZONE" if pt.is_timestamp(other) else _CASTS.get(other)
     if is_text(kind) and name is not None and not isinstance(operand, exp.Literal):
         node.set(side, exp.Cast(this=operand.copy(), to=dialect.type_of(name)))
+
+
+def _spelt_out(node: exp.Expression) -> exp.Expression:
+    """BETWEEN and lists that must be computed as what they are short for, so that what is looked at in which order is plain."""
+    if isinstance(node, exp.Between):
+        above = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
+        below = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
+        return exp.Paren(this=exp.And(this=above, expression=below))
+    if isinstance(node, exp.In) and not all(isinstance(item, exp.Literal) for item in node.expressions):
+        tests = [exp.EQ(this=node.this.copy(), expression=item.copy()) for item in node.expressions]
+        return exp.Paren(this=reduce(lambda first, rest: exp.Or(this=first, expression=rest), tests))
+    return node
 
 
 def _microseconds(tree: exp.Expression) -> exp.Expression:

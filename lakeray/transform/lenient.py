@@ -31,7 +31,7 @@ class Lenient:
 
     def strict(self) -> exp.Expression:
         """The expression with integer arithmetic checked."""
-        return _rewritten(self._tree.copy(), _strict_node)
+        return rewritten(self._tree.copy(), _strict_node)
 
     def value(self) -> exp.Expression:
         """The expression, null in place of every operation that errs."""
@@ -112,12 +112,13 @@ def _sql(node: exp.Expression) -> str:
 
 
 def _lenient(node: exp.Expression) -> exp.Expression:
-    return _rewritten(node.copy(), _lenient_node)
+    return rewritten(node.copy(), _lenient_node)
 
 
-def _rewritten(node: exp.Expression, change: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
+def rewritten(node: exp.Expression, change: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
+    """``node`` with ``change`` made to every node in it, the innermost first; in place where it can be."""
     for child in list(node.iter_expressions()):
-        new = _rewritten(child, change)
+        new = rewritten(child, change)
         if new is not child:
             child.replace(new)
     return change(node)

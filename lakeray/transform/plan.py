@@ -111,7 +111,7 @@ class Plan:
         return made
 
     def _read(self, made: pa.Table, *, lenient: bool) -> Computed:
-        values = {bound.rule: made[bound.rule] for bound in self._bounds()}
+        values = {bound.rule: _typed(made[bound.rule], bound.kind) for bound in self._bounds()}
         errors: dict[str, pa.BooleanArray] = {}
         for bound in self._bounds() if lenient else ():
             if bound.failed is None:
@@ -164,7 +164,7 @@ class Plan:
         self, bound: Bound, source: str, values: dict[str, pa.ChunkedArray], errors: dict[str, pa.BooleanArray]
     ) -> None:
         try:
-            values[bound.rule] = self._engine.run(projection([("x", bound.strict)], source))["x"]
+            values[bound.rule] = _typed(self._engine.run(projection([("x", bound.strict)], source))["x"], bound.kind)
         except EngineFailed:
             errors[bound.rule] = pa.array([True])
 
@@ -205,6 +205,11 @@ def _flag(rule: str) -> str:
 
 def _nothing(length: int) -> pa.Table:
     return pa.table({"__none": pa.nulls(length, pa.int8())})
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column in its planned type: the engine's CASE and power do not always give what they announce."""
+    return column if column.type == kind else column.cast(kind)
 
 
 def _all_false(length: int) -> pa.BooleanArray:

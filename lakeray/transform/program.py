@@ -267,13 +267,13 @@ class _Pass:
     def _selected(self, computed: Computed) -> pa.Table:
         """The row after select, in types that a table can hold."""
         shape, plan = self._shape, self._shape.plan
+        for bound in plan.selected.values():
+            self._refuse(computed.errors.get(bound.rule), bound.rule, lambda rule=bound.rule: plan.reason(rule))
         columns: list[pa.Array | pa.ChunkedArray] = []
         for name in shape.names:
             bound = plan.selected.get(name)
             column = self._before[name] if bound is None else computed.values[bound.rule]
             rule = f"select:{name}"
-            if bound is not None:
-                self._refuse(computed.errors.get(rule), rule, lambda rule=rule: plan.reason(rule))
             if column.type != shape.kinds[name]:
                 done = convert(
                     column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column, shape.kinds[name]

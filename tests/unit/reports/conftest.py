@@ -124,7 +124,9 @@ def failed() -> RunSummary:
     return ran(steps=[step], state="failed", errors=[error], security=[], notes=[])
 
 
-HOSTILE = '</td><script>alert(1)</script>"\'><img src=x onerror=alert(2)>\x1b[2J\u202egnp.exe\n| a | b |\n# h1 `x` \ud800'
+HOSTILE = (
+    "</td><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[2J\u202egnp.exe\n| a | b |\n# h1 `x` \ud800"
+)
 
 
 @pytest.fixture
