@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lakeray.cli import lakes, views
-from lakeray.cli.documents import dumps, plain
 from lakeray.cli.options import Json
 from lakeray.cli.reply import Reply
 from lakeray.observability.visible import visible
+from lakeray.reports.documents import dumps, plain
 
 _SHOWN = ("ray", "deltalake", "pyarrow", "datafusion", "s3fs", "adlfs")
 

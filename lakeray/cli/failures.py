@@ -10,10 +10,10 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lakeray.cli.documents import plain
 from lakeray.cli.reply import Reply
 from lakeray.errors import LakerayError
 from lakeray.observability.visible import visible, without_credentials
+from lakeray.reports.documents import plain
 
 DEBUG = "LAKERAY_DEBUG"
 INTERRUPTED = 130

@@ -9,10 +9,10 @@ import typer
 from rich.console import RenderableType
 
 from lakeray.cli import lakes, unbuilt, views
-from lakeray.cli.documents import plain
 from lakeray.cli.options import File, Json, Limit, Step
 from lakeray.cli.reply import Reply
 from lakeray.observability.figures import counted
+from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 

@@ -10,11 +10,11 @@ import typer
 from rich.console import Group, RenderableType
 
 from lakeray.cli import lakes, views
-from lakeray.cli.documents import plain
 from lakeray.cli.options import File, Json, Steps
 from lakeray.cli.reply import Reply
 from lakeray.errors import NotBuiltError
 from lakeray.observability.figures import count, counted
+from lakeray.reports.documents import plain
 
 _SAMPLE = 5
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from lakeray.cli import lakes, unbuilt, views
-from lakeray.cli.documents import plain
 from lakeray.cli.options import File, Json, Limit
 from lakeray.cli.reply import Reply
+from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin.")
 unbuilt.register(app, group="quarantine")

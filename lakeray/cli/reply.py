@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from rich.console import Console, RenderableType
 
-from lakeray.cli.documents import dumps
+from lakeray.reports.documents import dumps
 
 _WIDTH_OF_PIPES = 160
 
@@ -56,16 +56,32 @@ class Mouth:
         if isinstance(reply.view, str):
             self._stdout.write(reply.view if reply.view.endswith("\n") or not reply.view else f"{reply.view}\n")
         elif reply.view is not None:
-            console_on(self._stdout).print(reply.view)
+            _print(self._stdout, reply.view)
         self._stdout.flush()
         for part in reply.aside:
             console_on(self._stderr).print(part)
 
 
+def _print(stream: IO[Any], view: RenderableType) -> None:
+    if stream.isatty():
+        console_on(stream).print(view)
+        return
+    console = console_on(stream)
+    with console.capture() as captured:
+        console.print(view)
+    # Tables are padded to their width, which only makes noise in a file.
+    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the process
+
+
 def console_on(stream: IO[Any]) -> Console:
     """A console as wide as the terminal, or wide enough for names where nobody looks."""
     wide = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_PIPES
-    return Console(file=stream, width=wide, highlight=False, soft_wrap=False)
+    return _Console(file=stream, width=wide, highlight=False, soft_wrap=False)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import typer
 from rich.console import RenderableType
 
 from lakeray.cli import lakes, unbuilt, views
-from lakeray.cli.documents import plain
 from lakeray.cli.options import Json, TableName, TableOrFile
 from lakeray.cli.reply import Reply
 from lakeray.errors import SpecError
 from lakeray.observability.figures import counted
+from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="History and upkeep of Delta tables; safe beside running imports.")
 unbuilt.register(app, group="tables")

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lakeray.cli.documents import plain
 from lakeray.observability.figures import count, counted, size
 from lakeray.observability.visible import visible
+from lakeray.reports.documents import plain
 
 _QUIET = "bright_black"
 _LONGEST_CELL = 300

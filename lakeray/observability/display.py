@@ -23,6 +23,17 @@ _BAR_WIDTH = 28
 _NAME_WIDTH = 24
 
 
+class QuietConsole(Console):
+    """A console that falls silent when its reader goes away.
+
+    Rich itself would end the process then, and point standard output to nowhere.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more."""
+        self.quiet = True
+
+
 class RichObserver(TallyObserver):
     """Shows every running step with objects, rows, bytes, speed besides the time left; leaves one line a step behind.
 
@@ -31,7 +42,7 @@ class RichObserver(TallyObserver):
 
     def __init__(self, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock=clock)
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or QuietConsole(stderr=True, highlight=False)
         self._live = Live(
             get_renderable=lambda: _Board(self),
             console=self._console,

@@ -68,9 +68,9 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Items:
-    """A list of things to act on, as (what it is about, what happened, what to do, tone)."""
+    """A list of things to act on, as (what it is about, what happened line by line, what to do, tone)."""
 
-    items: list[tuple[str, str, str, Tone]]
+    items: list[tuple[str, list[str], str, Tone]]
 
 
 Block = Heading | Note | Figures | Facts | Grid | Bars | Split | Items

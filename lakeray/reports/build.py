@@ -31,6 +31,7 @@ LAST_BATCHES = 20
 """How many batches of a step a report lists; all are counted."""
 
 _GOOD_OUTCOMES = frozenset({"loaded", "skipped", "superseded"})
+_FAILED_OUTCOMES = frozenset({"failed", "poison"})
 
 
 def build_report(summary: RunSummary) -> Report:
@@ -176,9 +177,11 @@ def _errors(summary: RunSummary, imports: list[ImportSummary]) -> ErrorsSection:
         for imported in imports
         for problem in imported.problems
     ]
-    bad = sum(n for imported in imports for outcome, n in imported.objects.items() if outcome not in _GOOD_OUTCOMES)
+    outcomes = _merged(imported.objects for imported in imports)
+    bad = sum(number for outcome, number in outcomes.items() if outcome not in _GOOD_OUTCOMES)
+    failed = sum(outcomes.get(outcome, 0) for outcome in _FAILED_OUTCOMES)
     total = max(bad, len(problems))
-    return ErrorsSection(count=len(lines) + total, errors=lines, problems_total=total, problems=problems)
+    return ErrorsSection(count=len(lines) + failed, errors=lines, problems_total=total, problems=problems)
 
 
 def _metrics(imported: ImportSummary) -> Metrics:

@@ -148,7 +148,7 @@ def _items(block: Items) -> Markup:
         element(
             "li",
             element("div", about, class_="quiet about"),
-            element("div", happened),
+            *(element("div", line) for line in happened),
             element("div", "→ ", _with_code(to_do), class_="todo"),
             class_=tone,
         )

@@ -73,6 +73,10 @@ def _draw(block: Block) -> list[str]:  # noqa: PLR0911 - one return a shape
         return [
             line
             for about, happened, to_do, _ in block.items
-            for line in (f"- **{_escape(about)}**  ", f"  {_escape(happened)}  ", f"  → {_escape(to_do)}")
+            for line in (
+                f"- **{_escape(about)}**  ",
+                *(f"  {_escape(text)}  " for text in happened),
+                f"  → {_escape(to_do)}",
+            )
         ]
     return []

@@ -127,7 +127,11 @@ class ProblemLine(Summary):
 
 
 class ErrorsSection(Summary):
-    """Errors of steps, then objects with problems: the first 100 of each step, ``problems_total`` counts all."""
+    """Errors of steps, then objects that were not loaded whole: the first 100 of each step.
+
+    ``count`` counts errors with objects that failed; ``problems_total`` all objects not loaded whole, those of which
+    only some rows were refused included.
+    """
 
     count: int
     errors: list[ErrorLine]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from lakeray.importer.summary import BatchSummary, Rows
 from lakeray.observability.figures import count, counted, duration, percent, size
@@ -14,6 +14,7 @@ _STATE_TONE: dict[str, Tone] = {"succeeded": "good", "failed": "bad", "cancelled
 _OUTCOME_TONE: dict[str, Tone] = {"failed": "bad", "poison": "bad", "partly_loaded": "warn"}
 _OUTCOMES = ("loaded", "partly_loaded", "skipped", "superseded", "failed", "poison")
 _SHOWN_PROBLEMS = 20
+_SHOWN_WARNINGS = 3
 _LONGEST = 400
 
 
@@ -189,35 +190,41 @@ def _note(text: str) -> Note:
 
 def _errors(report: Report) -> list[Block]:
     section = report.errors
-    if not section.count:
-        return [Note(text="None.")]
-    items: list[tuple[str, str, str, Tone]] = [
+    items: list[tuple[str, list[str], str, Tone]] = [
         (
             " · ".join(filter(None, [visible(error.step or ""), error.code, visible(error.uri or "", _LONGEST)])),
-            visible(error.message, _LONGEST),
+            [visible(error.message, _LONGEST)],
             visible(error.what_to_do, _LONGEST),
             "bad",
         )
         for error in section.errors
     ]
-    items += [_problem(line) for line in section.problems[:_SHOWN_PROBLEMS]]
-    blocks: list[Block] = [Items(items=items)] if items else []
-    left_out = section.problems_total - min(len(section.problems), _SHOWN_PROBLEMS)
-    if left_out > 0:
-        more = counted(left_out, "more object has a problem", "more objects have problems")
-        blocks.append(Note(text=f"{more}: lakeray ledger show FILE lists them all."))
-    return blocks
+    for step in report.import_.steps:
+        items += _problems(step, [line for line in section.problems if line.step == step.step])
+    return [Items(items=items)] if items else [Note(text="None.")]
 
 
-def _problem(line: ProblemLine) -> tuple[str, str, str, Tone]:
+def _problems(step: ImportStep, lines: list[ProblemLine]) -> Iterator[tuple[str, list[str], str, Tone]]:
+    """One item for each outcome, the worst first, with some of the objects that had it."""
+    worst_first = {"poison": 0, "failed": 1, "partly_loaded": 2}
+    outcomes = sorted({line.problem.outcome for line in lines}, key=lambda name: (worst_first.get(name, 3), name))
+    for outcome in outcomes:
+        listed = [line for line in lines if line.problem.outcome == outcome]
+        total = max(step.objects.get(outcome, 0), len(listed))
+        shown = listed[: _SHOWN_WARNINGS if outcome == "partly_loaded" else _SHOWN_PROBLEMS]
+        told = [_problem(line) for line in shown]
+        if total > len(shown):
+            told.append(f"and {count(total - len(shown))} more: lakeray ledger show FILE --outcome {visible(outcome)}")
+        about = f"{visible(step.step)} · {counted(total, 'object')} {visible(outcome).replace('_', ' ')}"
+        yield about, told, listed[0].what_to_do, _OUTCOME_TONE.get(outcome, "plain")
+
+
+def _problem(line: ProblemLine) -> str:
     found = line.problem
-    where = ", ".join(
-        f"{name} {number}" for name, number in (("line", found.line), ("column", found.column)) if number is not None
+    where = "".join(
+        f", {name} {number}" for name, number in (("line", found.line), ("column", found.column)) if number is not None
     )
-    about = " · ".join(
-        filter(None, [visible(line.step), found.outcome.replace("_", " "), visible(found.uri, _LONGEST), where])
-    )
-    return about, visible(found.error, _LONGEST), line.what_to_do, _OUTCOME_TONE.get(found.outcome, "plain")
+    return f"{visible(found.uri, _LONGEST)}{where}: {visible(found.error, _LONGEST)}"
 
 
 def _performance(report: Report) -> list[Block]:
@@ -242,7 +249,11 @@ def _performance(report: Report) -> list[Block]:
             bars = [(visible(name), spent, duration(spent)) for name, spent in found.phases_s.items()]
             blocks.append(Bars(title=f"{visible(found.step)}, where the time went", bars=bars))
     if section.recommendations:
-        blocks.append(Items(items=[(visible(r.step), r.why, r.advice, "warn") for r in section.recommendations]))
+        blocks.append(
+            Items(
+                items=[(visible(r.step), [visible(r.why)], visible(r.advice), "warn") for r in section.recommendations]
+            )
+        )
     else:
         blocks.append(Note(text="Nothing to recommend."))
     return blocks

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-import orjson
-
 from lakeray.errors import SpecError
+from lakeray.reports.documents import dumps
 from lakeray.reports.html import render_html
 from lakeray.reports.markdown import render_markdown
 from lakeray.reports.model import Report
@@ -35,4 +34,4 @@ def render(report: Report, format: str = "text", *, width: int = 100, color: boo
 
 def render_json(report: Report) -> str:
     """The report as an indented JSON document; names and texts are in it as they are."""
-    return orjson.dumps(report.model_dump(mode="json", by_alias=True), option=orjson.OPT_INDENT_2).decode() + "\n"
+    return dumps(report)

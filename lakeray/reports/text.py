@@ -7,6 +7,7 @@ import io
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -21,6 +22,7 @@ _STYLE: dict[Tone, str] = {"plain": "", "good": "green", "warn": "yellow", "bad"
 _MARK: dict[Tone, str] = {"plain": "·", "good": "✓", "warn": "!", "bad": "✗"}
 _INDENT = (0, 0, 0, 2)
 _BAR_WIDTH = 30
+_WIDEST = 110
 
 
 def renderable(report: Report) -> RenderableType:
@@ -35,7 +37,7 @@ def renderable(report: Report) -> RenderableType:
             if index and isinstance(block, Heading | Grid | Bars | Items):
                 parts.append(Text(""))
             parts.append(Padding(_draw(block), _INDENT))
-    return Group(*parts)
+    return Constrain(Group(*parts), _WIDEST)
 
 
 def render_text(report: Report, *, width: int = 100, color: bool = False) -> str:
@@ -101,9 +103,8 @@ def _facts(block: Facts) -> RenderableType:
 
 
 def _grid(block: Grid) -> RenderableType:
-    table = Table(
-        box=SIMPLE_HEAD, header_style="bright_black", border_style="bright_black", pad_edge=False, padding=(0, 1)
-    )
+    quiet = "bright_black"
+    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style=quiet, border_style=quiet, pad_edge=False)
     for index, header in enumerate(block.headers):
         table.add_column(header, justify="right" if index in block.numeric else "left", overflow="fold")
     for index, row in enumerate(block.rows):
@@ -126,7 +127,8 @@ def _items(block: Items) -> RenderableType:
     grid.add_column(overflow="fold")
     for about, happened, to_do, tone in block.items:
         body = Text(about, style="bright_black")
-        body.append(f"\n{happened}", style="none")
         grid.add_row(Text(_MARK[tone], style=_STYLE[tone]), body)
+        for line in happened:
+            grid.add_row("", Text(line))
         grid.add_row("", Text(f"→ {to_do}", style="cyan"))
     return grid

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from lakeray.cli.documents import dumps
 from lakeray.cli.unbuilt import COMMANDS
 from lakeray.errors import AccessDenied, LakerayError, StoreUnavailable
+from lakeray.reports.documents import dumps
 
 FILE = "orders.yaml"
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lakeray.observability import logs
-from lakeray.observability.display import RichObserver
+from lakeray.observability.display import QuietConsole, RichObserver
 from lakeray.observability.plain import PlainObserver
 from lakeray.observability.progress import Observer, Silent
 from lakeray.observability.tally import Tally, TallyObserver
@@ -134,7 +134,7 @@ class Broken(io.StringIO):
 
 def test_a_broken_display_does_not_break_the_import(clock):
     play(PlainObserver(stream=Broken(), interval_s=0.0, clock=clock), clock)
-    play(RichObserver(console=Console(file=Broken()), clock=clock), clock)
+    play(RichObserver(console=QuietConsole(file=Broken()), clock=clock), clock)
 
 
 def test_events_of_an_unknown_step_are_taken(clock):

@@ -13,7 +13,7 @@ START = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
 ROWS = Rows(read=100_000, written=97_000, quarantined=1_500, dropped=900, filtered=600, rescued=120)
 
 
-def imported(**changes: object) -> ImportSummary:
+def an_import(**changes: object) -> ImportSummary:
     """A healthy import, but for ``changes``."""
     halves = [
         Rows(read=60_000, written=58_000, quarantined=1_000, dropped=600, filtered=400),
@@ -77,7 +77,7 @@ def imported(**changes: object) -> ImportSummary:
     return ImportSummary.model_validate(values | changes)
 
 
-def ran(*imports: ImportSummary, **changes: object) -> RunSummary:
+def a_run(*imports: ImportSummary, **changes: object) -> RunSummary:
     """A run that succeeded with these imports, but for ``changes``."""
     values: dict[str, object] = {
         "run_id": "01JDCZ6V7Q",
@@ -107,7 +107,7 @@ def ran(*imports: ImportSummary, **changes: object) -> RunSummary:
 @pytest.fixture
 def good() -> RunSummary:
     """A run with a few objects that had problems."""
-    return ran(imported())
+    return a_run(an_import())
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def failed() -> RunSummary:
         uri="s3://acme-lake/raw/orders/",
     )
     step = StepSummary(name="ingest", kind="import", state="failed", attempts=3, duration_s=2.0, error=error)
-    return ran(steps=[step], state="failed", errors=[error], security=[], notes=[])
+    return a_run(steps=[step], state="failed", errors=[error], security=[], notes=[])
 
 
 HOSTILE = (
@@ -132,7 +132,7 @@ HOSTILE = (
 @pytest.fixture
 def hostile() -> RunSummary:
     """A run in which every text that comes from outside tries to break out."""
-    summary = imported(
+    summary = an_import(
         step=HOSTILE,
         source=HOSTILE,
         source_uri=HOSTILE,
@@ -146,7 +146,7 @@ def hostile() -> RunSummary:
         phases_s={HOSTILE: 20.0, "b": 1.0},
     )
     error = ErrorSummary(step=HOSTILE, code="read", message=HOSTILE, hint=HOSTILE, uri=HOSTILE)
-    return ran(
+    return a_run(
         summary,
         workflow=HOSTILE,
         tenant=HOSTILE,
@@ -157,3 +157,21 @@ def hostile() -> RunSummary:
         security=[HOSTILE],
         environment={HOSTILE: HOSTILE},
     )
+
+
+@pytest.fixture(name="imported")
+def _imported():
+    """Makes an import."""
+    return an_import
+
+
+@pytest.fixture(name="ran")
+def _ran():
+    """Makes a run."""
+    return a_run
+
+
+@pytest.fixture(name="hostile_text")
+def _hostile_text() -> str:
+    """What every text of the hostile run is."""
+    return HOSTILE

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import pytest
-from conftest import imported, ran
 
 from lakeray.importer.summary import Rows
 from lakeray.reports import advice, build_report
 from lakeray.reports.advice import recommendations
 
 
-def codes(**changes: object) -> list[str]:
-    healthy: dict[str, object] = {
-        "objects": {"loaded": 100},
-        "rows": Rows(read=1_000_000, written=1_000_000),
-        "bytes_read": 1_000_000_000,
-        "problems": [],
-        "phases_s": {"list": 1.0, "write": 1.0},
-        "duration_s": 2.0,
-    }
-    return [found.code for found in recommendations(imported(**(healthy | changes)))]
+@pytest.fixture
+def codes(imported):
+    """The codes of the advice for a healthy import with these changes."""
+
+    def found(*, number_of_batches: int = 2, won: bool = True, **changes: object) -> list[str]:
+        [one, *_] = imported().batches
+        healthy: dict[str, object] = {
+            "batches": [one.model_copy(update={"number": n, "won": won}) for n in range(1, number_of_batches + 1)],
+            "objects": {"loaded": 100},
+            "rows": Rows(read=1_000_000, written=1_000_000),
+            "bytes_read": 1_000_000_000,
+            "problems": [],
+            "phases_s": {"list": 1.0, "write": 1.0},
+            "duration_s": 2.0,
+        }
+        return [advised.code for advised in recommendations(imported(**(healthy | changes)))]
+
+    return found
 
 
-def test_a_healthy_import_needs_no_advice():
+def test_a_healthy_import_needs_no_advice(codes):
     assert codes() == []
-
-
-def batches(number: int, *, won: bool = True) -> list[object]:
-    [one, *_] = imported().batches
-    return [one.model_copy(update={"number": place, "won": won}) for place in range(1, number + 1)]
 
 
 CASES = {
@@ -51,30 +53,30 @@ CASES = {
         {"objects": {"loaded": 1000}, "bytes_read": 64_000_000},
     ),
     "small_batches": (
-        {"batches": batches(20), "bytes_read": 150_000_000},
-        {"batches": batches(19), "bytes_read": 150_000_000},
+        {"number_of_batches": 20, "bytes_read": 150_000_000},
+        {"number_of_batches": 19, "bytes_read": 150_000_000},
     ),
     "small_files": (
         {"files": 50, "bytes_written": 799_000_000},
         {"files": 49, "bytes_written": 10_000_000},
     ),
-    "lost_batches": ({"batches": batches(1, won=False)}, {"batches": batches(1)}),
+    "lost_batches": ({"number_of_batches": 1, "won": False}, {"number_of_batches": 1}),
 }
 
 
 @pytest.mark.parametrize("code", CASES)
-def test_advice_begins_at_its_threshold(code):
+def test_advice_begins_at_its_threshold(codes, code):
     beyond, within = CASES[code]
     assert codes(**beyond) == [code]
     assert codes(**within) == []
 
 
-def test_a_short_phase_never_dominates():
+def test_a_short_phase_never_dominates(codes):
     assert codes(phases_s={"list": advice.DOMINANT_S - 0.1, "write": 0.1}) == []
 
 
 @pytest.mark.parametrize("phase", [*advice.PHASE_ADVICE, "something else"])
-def test_advice_about_a_phase_names_it(phase):
+def test_advice_about_a_phase_names_it(imported, phase):
     [found] = recommendations(
         imported(phases_s={phase: 50.0, "b": 1.0}, objects={"loaded": 1}, rows=Rows(read=10**6, written=10**6))
     )
@@ -83,7 +85,7 @@ def test_advice_about_a_phase_names_it(phase):
     assert found.advice[0].isupper()
 
 
-def test_an_import_of_nothing_needs_no_advice():
+def test_an_import_of_nothing_needs_no_advice(imported, ran):
     nothing = imported(
         objects={}, rows=Rows(), batches=[], bytes_read=0, bytes_written=0, files=0, phases_s={}, duration_s=0.0
     )
