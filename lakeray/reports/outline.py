@@ -8,7 +8,7 @@ from lakeray.importer.summary import BatchSummary, Rows
 from lakeray.observability.figures import count, counted, duration, percent, size
 from lakeray.observability.visible import visible
 from lakeray.reports.blocks import Bars, Block, Facts, Figures, Grid, Heading, Items, Note, Section, Split, Tone
-from lakeray.reports.model import SECTIONS, ImportStep, ProblemLine, Report, StepLine
+from lakeray.reports.model import SECTIONS, ImportStep, ProblemLine, Recommendation, Report, StepLine
 
 _STATE_TONE: dict[str, Tone] = {"succeeded": "good", "failed": "bad", "cancelled": "warn", "waiting": "warn"}
 _OUTCOME_TONE: dict[str, Tone] = {"failed": "bad", "poison": "bad", "partly_loaded": "warn"}
@@ -249,14 +249,14 @@ def _performance(report: Report) -> list[Block]:
             bars = [(visible(name), spent, duration(spent)) for name, spent in found.phases_s.items()]
             blocks.append(Bars(title=f"{visible(found.step)}, where the time went", bars=bars))
     if section.recommendations:
-        blocks.append(
-            Items(
-                items=[(visible(r.step), [visible(r.why)], visible(r.advice), "warn") for r in section.recommendations]
-            )
-        )
+        blocks.append(_advice(section.recommendations))
     else:
         blocks.append(Note(text="Nothing to recommend."))
     return blocks
+
+
+def _advice(found: Sequence[Recommendation]) -> Items:
+    return Items(items=[(visible(one.step), [visible(one.why)], visible(one.advice), "warn") for one in found])
 
 
 def _security(report: Report) -> list[Block]:

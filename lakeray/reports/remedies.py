@@ -10,6 +10,7 @@ BY_CODE = MappingProxyType(
         "not_built": "Leave this out of the workflow file until a version that runs it.",
         "config": "Correct the setting or the environment variable; `lakeray doctor` checks the environment.",
         "object_not_found": "Check the uri for typos; `lakeray discover FILE` lists what a source sees.",
+        "object_exists": "Run again: someone else wrote the same name at the same moment.",
         "object_changed": "Nothing: the new version of the object is imported by the next run.",
         "access_denied": "Check the AWS_* or AZURE_* variables; `lakeray doctor FILE` tries every uri.",
         "store_unavailable": "Check the endpoint and the network, then run again: what is committed stays.",
