@@ -1,11 +1,13 @@
 """Secrets by reference, resolved where they are used.
 
-A reference is ``env:NAME`` (an environment variable) or ``file:/path`` (a file's content, one trailing newline taken off).
+A reference is ``env:NAME`` (an environment variable) or ``file:/path`` (a file's content, one trailing newline taken
+off).
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -19,8 +21,9 @@ _LARGEST: Final = 64 * 1024
 class Secret:
     """A value that shows itself only to ``reveal()``.
 
-    Its text, representation and format are the reference and stars. It has no attributes that a log or a traceback with local variables
-    would print, is compared by identity, and refuses to be pickled or copied: a worker is given what it needs explicitly.
+    Its text, representation and format are the reference and stars. It has no attributes that a log or a traceback
+    with local variables would print, is compared by identity, and refuses to be pickled or copied: a worker is given
+    what it needs explicitly.
     """
 
     __slots__ = ("__value", "reference")
@@ -52,7 +55,7 @@ class _Sealed:
     __slots__ = ("_call",)
 
     def __init__(self, value: bytes) -> None:
-        self._call = lambda: value
+        self._call: Callable[[], bytes] = lambda: value
 
     def __call__(self) -> bytes:
         return self._call()
@@ -80,9 +83,7 @@ def _from_environment(reference: str, name: str) -> bytes:
     value = os.environb.get(os.fsencode(name))
     if not value:
         state = "empty" if value is not None else "not set"
-        raise ConfigError(
-            f"the secret {reference}: the environment variable {name} is {state}", hint=f"export {name}=..."
-        )
+        raise ConfigError(f"the secret {reference}: the variable {name} is {state}", hint=f"export {name}=...")
     return value
 
 

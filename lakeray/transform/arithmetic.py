@@ -1,7 +1,7 @@
 """Integer arithmetic that never wraps around.
 
-DataFusion's ``+``, ``-`` and ``*`` on integers wrap silently. Expressions are rewritten to these functions: the checked ones raise, the
-lenient ones give null where the result does not fit.
+DataFusion's ``+``, ``-`` and ``*`` on integers wrap silently. Expressions are rewritten to these functions: the
+checked ones raise, the lenient ones give null where the result does not fit.
 """
 
 from __future__ import annotations

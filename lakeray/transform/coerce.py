@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -44,11 +45,12 @@ class SchemaDrift(TransformError):
 class Coerced:
     """A chunk in the table's types.
 
-    ``table`` has the target's columns in the target's order, then those of ``new_fields``; its rows are the input's, in order.
-    ``rescued`` holds JSON object texts ``{column: value}`` of what did not fit, null where all did, or is None when there is nothing;
-    ``rescued_rows`` counts them. ``refused`` (only under ``ignore``) lists ``(row index, column, reason)``: these rows are still in ``table``
-    and must be taken out by the caller. ``ignored_columns`` names unknown columns whose values were left out, nested ones dotted.
-    ``cut`` counts, by column, times that lost what is below a microsecond.
+    ``table`` has the target's columns in the target's order, then those of ``new_fields``; its rows are the input's,
+    in order. ``rescued`` holds JSON object texts ``{column: value}`` of what did not fit, null where all did, or is
+    None when there is nothing; ``rescued_rows`` counts them. ``refused`` (only under ``ignore``) lists ``(row index,
+    column, reason)``: these rows are still in ``table`` and must be taken out by the caller. ``ignored_columns``
+    names unknown columns whose values were left out, nested ones dotted. ``cut`` counts, by column, times that lost
+    what is below a microsecond.
     """
 
     table: pa.Table
@@ -76,7 +78,9 @@ class Coercer:
     fail         SchemaDrift, unless it is null throughout             SchemaDrift
     ===========  ====================================================  ============================================
 
-    A column that differs from a known one only by case is never added, because Delta names ignore case: its values are rescued.
+    A column that differs from a known one only by case is never added, because Delta names ignore case: its values
+    are rescued. No error or reason quotes a value, of ``masked`` columns or of others; rescued data does, and is masked
+    with the row.
     """
 
     def __init__(self, target: pa.Schema, *, evolution: Evolution, masked: frozenset[str] = frozenset()) -> None:
@@ -88,8 +92,8 @@ class Coercer:
     def run(self, table: pa.Table, extras: pa.StringArray | None = None) -> Coerced:
         """``table`` in the target's types.
 
-        ``extras`` holds, row by row, a JSON object text of values that the reader could not put into a column (or null).
-        Raises SchemaDrift under ``fail``.
+        ``extras`` holds, row by row, a JSON object text of values that the reader could not put into a column (or
+        null). Raises SchemaDrift under ``fail``.
         """
         if extras is None and table.schema.equals(self.target):
             return Coerced(table=table)
@@ -177,7 +181,7 @@ class _Chunk:
             if done is not None and not values[row].is_valid:
                 fitting[row] = done
             else:
-                self._misfit(name, [row], lambda value=value: [value], f"does not fit {values.type}")
+                self._misfit(name, [row], partial(list, [value]), f"does not fit {values.type}")
         if not fitting:
             return values
         mask = pa.array([row in fitting for row in range(len(values))])
@@ -216,7 +220,7 @@ class _Chunk:
                 self._ignored.add(name)
                 continue
             found = [values[row] for row in rows]
-            self._misfit(name, rows, lambda found=found: found, "has no column")
+            self._misfit(name, rows, partial(list, found), "has no column")
 
     def _rescued_texts(self) -> pa.StringArray | None:
         if not self._rescued:

@@ -1,30 +1,33 @@
 """The one table of how a value of any Arrow type becomes a value of a column's type.
 
-A value *fits* when the column's type can say the same thing. What does not fit is null in the column and marked, so that the caller
-can keep the original: nothing is rounded, cut or guessed in silence. The one documented cut is time below a microsecond.
+A value *fits* when the column's type can say the same thing. What does not fit is null in the column and marked, so
+that the caller can keep the original: nothing is rounded, cut or guessed in silence. The one documented cut is time
+below a microsecond.
 
-================  =========================================================================================================
+================  ==================================================================================================
 into              fits
-================  =========================================================================================================
+================  ==================================================================================================
 int8 to int64     integers in range; floats and decimals without a fraction; booleans do not; text ``[+-]digits``;
                   into int64, durations as microseconds
-float32, float64  integers that the float holds exactly; a wider float only exactly; decimals that the float's shortest text
-                  gives back (0.10 is 0.1); text as a decimal number, an exponent allowed, ``nan``, ``inf``, ``infinity`` in any case; text is rounded to the nearest float, one
-                  beyond the largest float does not fit
-decimal(p, s)     integers, decimals that need no rounding; floats by their shortest text (12.34 is 12.34); text as for
-                  floats, without rounding
+float32, float64  integers that the float holds exactly; a wider float only exactly; decimals that the float's
+                  shortest text gives back (0.10 is 0.1); text as a decimal number, an exponent allowed, ``nan``,
+                  ``inf``, ``infinity`` in any case; text is rounded to the nearest float, one beyond the largest
+                  float does not fit
+decimal(p, s)     integers, decimals that need no rounding; floats by their shortest text (12.34 is 12.34); text as
+                  for floats, without rounding
 bool              0 and 1; text ``true``, ``false``, ``1``, ``0`` in any case
 date              timestamps at midnight UTC; text ``YYYY-MM-DD``, years 0001 to 9999
 timestamp         dates (midnight UTC); timestamps of any unit and zone, a naive one is taken as UTC, what is below a
-                  microsecond is cut towards the past and counted; text ``YYYY-MM-DD[T| ]HH[:MM[:SS[.fraction]]]`` or the
-                  date alone, then nothing (UTC), ``Z``, ``+HH``, ``+HHMM`` or ``+HH:MM``; numbers do not fit: their unit is unknown
-string            everything: numbers in their shortest form, ``true``/``false``, dates and times in ISO 8601 (UTC with ``Z``),
-                  bytes that are UTF-8, structs, lists and maps as JSON
+                  microsecond is cut towards the past and counted; text ``YYYY-MM-DD[T| ]HH[:MM[:SS[.fraction]]]``
+                  or the date alone, then nothing (UTC), ``Z``, ``+HH``, ``+HHMM`` or ``+HH:MM``; numbers do not fit:
+                  their unit is unknown
+string            everything: numbers in their shortest form, ``true``/``false``, dates and times in ISO 8601 (UTC
+                  with ``Z``), bytes that are UTF-8, structs, lists and maps as JSON
 binary            text as UTF-8
 list              lists whose values fit; otherwise the value keeps those that do, and the whole is marked
 struct            structs, field by field by name; a field that the column lacks marks the whole unless it is null
 map               maps whose keys and values fit
-================  =========================================================================================================
+================  ==================================================================================================
 
 Text for any type but string may have blanks around it. An empty text fits string and binary alone.
 """
@@ -47,8 +50,8 @@ from lakeray.transform.record import json_text, json_values
 class Converted:
     """``values`` in the type asked for, null where ``misfits`` is true; ``misfits`` is None when every value fitted.
 
-    ``unknown`` names the struct fields, dotted, that held values and that the type lacks. ``cut`` counts times that lost what is below
-    a microsecond.
+    ``unknown`` names the struct fields, dotted, that held values and that the type lacks. ``cut`` counts times that
+    lost what is below a microsecond.
     """
 
     values: pa.Array
@@ -60,7 +63,8 @@ class Converted:
 def convert(array: pa.Array, target: pa.DataType, *, keep_unknown: bool = True) -> Converted:
     """``array`` as ``target`` by the table above; never raises for a value.
 
-    Without ``keep_unknown``, a struct field that the type lacks does not mark the value: it is named in ``unknown`` and left out.
+    Without ``keep_unknown``, a struct field that the type lacks does not mark the value: it is named in ``unknown``
+    and left out.
     """
     kind = array.type
     if kind == target:

@@ -1,10 +1,10 @@
 """The nearest type that a Delta table can hold, for every Arrow type.
 
-================================  ===========================================================================================
+================================  ================================================================================
 Arrow                             Delta-writable
-================================  ===========================================================================================
-null                              None: nothing can be said until a value is seen; the same for lists and maps of null, and
-                                  structs without a field that has a type
+================================  ================================================================================
+null                              None: nothing can be said until a value is seen; the same for lists and maps of
+                                  null, and structs without a field that has a type
 bool, int8/16/32/64, date32       itself
 uint8, uint16, uint32             int16, int32, int64
 uint64                            int64 (a value above 2^63-1 does not fit)
@@ -25,7 +25,7 @@ struct                            struct of the fields that have a type
 dictionary, run-end encoded       the type of their values
 union                             string, as JSON
 extension                         its storage type
-================================  ===========================================================================================
+================================  ================================================================================
 """
 
 from __future__ import annotations

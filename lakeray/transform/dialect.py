@@ -1,7 +1,8 @@
 """The SQL that users write in expressions, as a tree that holds nothing but a per-row expression.
 
-The tree is built from a list of node kinds that are *allowed*; what is executed is written anew from the tree, never the user's text.
-So that both mean the same, the engine plans the user's text too, and its plan must equal that of the tree.
+The tree is built from a list of node kinds that are *allowed*; what is executed is written anew from the tree, never
+the user's text. So that both mean the same, the engine plans the user's text too, and its plan must equal that of the
+tree.
 """
 
 from __future__ import annotations
@@ -75,15 +76,16 @@ class ExpressionDialect(Dialect):
             return f"TIMESTAMP({precision}) WITH TIME ZONE" if precision else "TIMESTAMP WITH TIME ZONE"
 
 
-ALLOWED: tuple[type[exp.Expression], ...] = (
-    exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Dot, exp.Bracket, exp.Slice, exp.Array,
-    exp.Tuple, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.BitwiseAnd, exp.BitwiseOr,
-    exp.BitwiseXor, exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ,
-    exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Is, exp.In, exp.Between, exp.Like, exp.ILike,
-    exp.SimilarTo, exp.RegexpLike, exp.Case, exp.If, exp.Cast, exp.TryCast, exp.DataType, exp.DataTypeParam,
-    exp.Interval, exp.Var, exp.Anonymous, exp.Extract, exp.Trim, exp.Substring, exp.StrPosition, exp.Overlay, exp.AtTimeZone,
+ALLOWED: tuple[type[exp.Expr], ...] = (
+    exp.Column, exp.Identifier, exp.Literal, exp.Null, exp.Boolean, exp.Paren, exp.Dot, exp.Bracket, exp.Slice,
+    exp.Array, exp.Tuple, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.BitwiseAnd,
+    exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.BitwiseNot, exp.And, exp.Or,
+    exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Is, exp.In,
+    exp.Between, exp.Like, exp.ILike, exp.SimilarTo, exp.RegexpLike, exp.Case, exp.If, exp.Cast, exp.TryCast,
+    exp.DataType, exp.DataTypeParam, exp.Interval, exp.Var, exp.Anonymous, exp.Extract, exp.Trim, exp.Substring,
+    exp.StrPosition, exp.Overlay, exp.AtTimeZone,
 )  # fmt: skip
-_NAMES: dict[type[exp.Expression], str] = {
+_NAMES: dict[type[exp.Expr], str] = {
     exp.Subquery: "a subquery",
     exp.Select: "a subquery",
     exp.Exists: "a subquery",
@@ -107,7 +109,7 @@ class NotAnExpression(ValueError):
     """A text that is not one allowed expression; the message completes "... holds"."""
 
 
-def parse(text: str) -> exp.Expression:
+def parse(text: str) -> exp.Expr:
     """The tree of one per-row expression. Raises NotAnExpression."""
     try:
         trees = [tree for tree in ExpressionDialect().parse(text) if tree is not None]
@@ -130,7 +132,7 @@ def parse(text: str) -> exp.Expression:
 
 
 def with_clock(text: str, *, instant: str, day: str) -> str:
-    """``text`` with the calls that ask for the time replaced by the expressions ``instant`` and ``day``, in any case and spacing.
+    """``text`` with the calls that ask for the time, in any case and spacing, become ``instant`` or ``day``.
 
     Raises NotAnExpression for a text that cannot be divided into tokens.
     """
@@ -152,7 +154,7 @@ def with_clock(text: str, *, instant: str, day: str) -> str:
     return "".join(pieces) + text[end:]
 
 
-def sql_of(tree: exp.Expression) -> str:
+def sql_of(tree: exp.Expr) -> str:
     """The text of a tree, every column name quoted."""
     return tree.sql(dialect=ExpressionDialect, identify=True, comments=False)
 
@@ -162,12 +164,12 @@ def type_of(text: str) -> exp.DataType:
     return exp.DataType.build(text, dialect=ExpressionDialect)
 
 
-def columns_of(tree: exp.Expression) -> set[str]:
+def columns_of(tree: exp.Expr) -> set[str]:
     """The columns that an expression reads: of ``a.b.c``, only ``a``."""
     return {column.parts[0].name for column in tree.find_all(exp.Column)}
 
 
-def functions_of(tree: exp.Expression) -> set[str]:
+def functions_of(tree: exp.Expr) -> set[str]:
     """Names of the functions called, in lower case."""
     return {str(node.this).lower() for node in tree.find_all(exp.Anonymous)}
 

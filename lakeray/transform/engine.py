@@ -23,8 +23,8 @@ class EngineFailed(Exception):  # noqa: N818  it never leaves the room
 class Engine:
     """Plans and runs projections over the one table ``CHUNK``.
 
-    Aggregates, windows, table functions and everything that differs from one attempt to the next are taken out of the session. There is
-    no catalog but this table, no url table, no information schema. Not for several threads at once.
+    Aggregates, windows, table functions and everything that differs from one attempt to the next are taken out of the
+    session. There is no catalog but this table, no url table, no information schema. Not for several threads at once.
     """
 
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -18,7 +19,7 @@ from lakeray.transform.delta_types import is_text
 from lakeray.transform.engine import CHUNK, VOLATILE, Engine
 from lakeray.transform.lenient import Lenient, rewritten
 
-_ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
+_ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 _CASTS: dict[pa.DataType, str] = {
     **arithmetic.SQL_TYPES,
@@ -26,6 +27,7 @@ _CASTS: dict[pa.DataType, str] = {
     pa.float64(): "DOUBLE",
     pa.date32(): "DATE",
 }
+_Planned = TypeVar("_Planned")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +40,7 @@ class Expression:
     rule: str
     text: str
     sql: str
-    tree: exp.Expression
+    tree: exp.Expr
     columns: frozenset[str]
 
 
@@ -46,8 +48,9 @@ class Expression:
 class Bound:
     """An expression whose types are known.
 
-    ``strict`` raises for the whole chunk when one row errs. ``value`` never does as far as its operations are understood: rows for which ``failed``
-    (None: cannot fail) is true would have erred. ``reason`` says in words what went wrong in such a row, without its values.
+    ``strict`` raises for the whole chunk when one row errs. ``value`` never does as far as its operations are
+    understood: rows for which ``failed`` (None: cannot fail) is true would have erred. ``reason`` says in words what
+    went wrong in such a row, without its values.
     """
 
     rule: str
@@ -76,7 +79,7 @@ def refused(rule: str, text: str, what: str, *, hint: str | None = None) -> Tran
     return TransformError(f"{rule}: the expression {' '.join(text.split())!r} {what}", hint=hint)
 
 
-def _check_functions(rule: str, text: str, tree: exp.Expression, engine: Engine) -> None:
+def _check_functions(rule: str, text: str, tree: exp.Expr, engine: Engine) -> None:
     for name in sorted(dialect.functions_of(tree)):
         if name in VOLATILE:
             raise refused(rule, text, f"calls {name}(), which differs from one attempt to the next")
@@ -129,7 +132,7 @@ def bind(expression: Expression, engine: Engine, source: str = CHUNK) -> Bound:
     )
 
 
-def _planned(expression: Expression, work: Callable[[], list[pa.DataType] | str]) -> list[pa.DataType] | str:
+def _planned(expression: Expression, work: Callable[[], _Planned]) -> _Planned:
     try:
         return work()
     except Exception as error:  # noqa: BLE001  DataFusion raises bare exceptions
@@ -151,7 +154,7 @@ def _check_meaning(expression: Expression, plain: str, engine: Engine, source: s
 _KEYWORD_HINT = 'put double quotes around a column name that is also an SQL keyword, as in "order"'
 
 
-def _typed(node: exp.Expression, kind: pa.DataType, left: pa.DataType, right: pa.DataType) -> None:
+def _typed(node: exp.Expr, kind: pa.DataType, left: pa.DataType, right: pa.DataType) -> None:
     """Note on a node what its rewriting needs to know."""
     if isinstance(node, _COMPARISONS):
         _cast_side(node, "this", left, right)
@@ -163,7 +166,7 @@ def _typed(node: exp.Expression, kind: pa.DataType, left: pa.DataType, right: pa
         node.meta["kind"] = kind
 
 
-def _cast_side(node: exp.Expression, side: str, kind: pa.DataType, other: pa.DataType) -> None:
+def _cast_side(node: exp.Expr, side: str, kind: pa.DataType, other: pa.DataType) -> None:
     """Say aloud the cast of a text that the engine would add by itself, so that its failures are understood."""
     operand = node.args[side]
     name = "TIMESTAMP(6) WITH TIME ZONE" if pt.is_timestamp(other) else _CASTS.get(other)
@@ -171,20 +174,24 @@ def _cast_side(node: exp.Expression, side: str, kind: pa.DataType, other: pa.Dat
         node.set(side, exp.Cast(this=operand.copy(), to=dialect.type_of(name)))
 
 
-def _spelt_out(node: exp.Expression) -> exp.Expression:
+def _spelt_out(node: exp.Expr) -> exp.Expr:
     """BETWEEN and lists that must be computed as what they are short for, so that what is looked at in which order is plain."""
     if isinstance(node, exp.Between):
         above = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
         below = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
         return exp.Paren(this=exp.And(this=above, expression=below))
     if isinstance(node, exp.In) and not all(isinstance(item, exp.Literal) for item in node.expressions):
-        tests = [exp.EQ(this=node.this.copy(), expression=item.copy()) for item in node.expressions]
-        return exp.Paren(this=reduce(lambda first, rest: exp.Or(this=first, expression=rest), tests))
+        tests: list[exp.Expr] = [exp.EQ(this=node.this.copy(), expression=item.copy()) for item in node.expressions]
+        return exp.Paren(this=reduce(_or, tests))
     return node
 
 
-def _microseconds(tree: exp.Expression) -> exp.Expression:
-    """TIMESTAMP without a precision means microseconds, as in the table, not the engine's nanoseconds (which end in 2262)."""
+def _or(first: exp.Expr, rest: exp.Expr) -> exp.Expr:
+    return exp.Or(this=first, expression=rest)
+
+
+def _microseconds(tree: exp.Expr) -> exp.Expr:
+    """TIMESTAMP without a precision means microseconds, as in the table; the engine's nanoseconds end in 2262."""
     for kind in tree.find_all(exp.DataType):
         if kind.is_type("timestamp", "timestamptz") and not kind.expressions:
             kind.set("expressions", [exp.DataTypeParam(this=exp.Literal.number(6))])

@@ -1,7 +1,8 @@
 """Texts as numbers, booleans or dates, strictly.
 
-A whole array that Arrow's own parser takes costs one pass. When it does not, texts whose form is surely right are parsed by Arrow, and
-only the *distinct* other ones are looked at one by one: a few bad values in a million cost little, and never change what the others become.
+A whole array that Arrow's own parser takes costs one pass. When it does not, texts whose form is surely right are
+parsed by Arrow, and only the *distinct* other ones are looked at one by one: a few bad values in a million cost
+little, and never change what the others become.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def salvage(
 ) -> pa.Array:
     """Texts through Arrow's cast, with a way around those that it refuses.
 
-    ``sure`` is a regular expression of texts that Arrow surely takes; ``normal`` turns any other (without blanks around it) into one
-    that Arrow takes, or None. With ``whole``, the array as it is is tried first.
+    ``sure`` is a regular expression of texts that Arrow surely takes; ``normal`` turns any other (without blanks
+    around it) into one that Arrow takes, or None. With ``whole``, the array as it is is tried first.
     """
     if whole:
         try:

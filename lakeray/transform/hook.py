@@ -16,8 +16,9 @@ from lakeray.errors import TransformError
 class Hook:
     """``module:function``, called once a chunk (and once with an empty table, to learn its columns).
 
-    The function takes the table; when it has parameters called ``now`` or ``seed`` it also gets the batch's timestamp and seed, so that a
-    repeated batch gives the same rows. Whatever it raises is a TransformError that names the function and the error's type.
+    The function takes the table; when it has parameters called ``now`` or ``seed`` it also gets the batch's timestamp
+    and seed, so that a repeated batch gives the same rows. Whatever it raises is a TransformError that names the
+    function and the error's type.
     """
 
     def __init__(self, reference: str, *, now: datetime, seed: int) -> None:
@@ -58,7 +59,8 @@ def _loaded(reference: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise TransformError(f"the hook {reference!r}: {module_name} has no function {name}")
-    return function
+    found: Callable[..., Any] = function
+    return found
 
 
 def _asked_for(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ timestamp  when every value is ISO 8601 with a time of day, or a date beside suc
 string     otherwise: ``00123``, ``+1``, ``1,5``, `` 1``, ``nan``, an empty text, or no value at all
 =========  ==================================================================================================
 
-Formats with types of their own (JSON, Avro, Parquet) keep them, in the types Delta can hold; only a JSON text column is a date or a timestamp
-by the same rules. Where chunks disagree, see ``merge_types``; where that finds nothing, texts stay texts and otherwise the first type stays:
-what does not fit it is rescued.
+Formats with types of their own (JSON, Avro, Parquet) keep them, in the types Delta can hold; only a JSON text column
+is a date or a timestamp by the same rules. Where chunks disagree, see ``merge_types``; where that finds nothing,
+texts stay texts and otherwise the first type stays: what does not fit it is rescued.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _INTEGER = r"^-?(0|[1-9][0-9]{0,18})$"
 _DECIMAL = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,17})?([eE][+-]?[0-9]{1,3})?$"
 _BOOLEAN = r"^(true|false|True|False|TRUE|FALSE)$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
+_MOMENT = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
+)
 _MAX_PRECISION = 38
 _INT64_DIGITS = 19
 
@@ -90,8 +92,9 @@ class _Texts:
 def infer_schema(chunks: Iterable[pa.Table], hints: Mapping[str, pa.DataType], *, text: bool) -> pa.Schema:
     """The columns of all ``chunks`` in order of appearance, then hinted ones that none of them has.
 
-    A hint decides its column's type. With ``text``, columns of texts are read as in the table above; without, only dates and timestamps in
-    them are. A column without a type (null, or empty lists, throughout) is a string with ``text``, and otherwise left out.
+    A hint decides its column's type. With ``text``, columns of texts are read as in the table above; without, only
+    dates and timestamps in them are. A column without a type (null, or empty lists, throughout) is a string with
+    ``text``, and otherwise left out.
     """
     kinds: dict[str, pa.DataType] = {}
     texts: dict[str, _Texts] = {}
@@ -124,8 +127,9 @@ def _merged(known: pa.DataType | None, found: pa.DataType) -> pa.DataType:
 def merge_types(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     """The type that holds what ``a`` and what ``b`` hold, in Delta's types, None when there is none short of text.
 
-    Within it is null what neither has a type for. Null takes the other; integers the wider; integer and float double; decimals (and integers) a decimal with room for both, up to 38
-    digits; date and timestamp timestamp; structs the fields of both, merged by name; lists and maps what they hold, merged.
+    Within it is null what neither has a type for. Null takes the other; integers the wider; integer and float double;
+    decimals (and integers) a decimal with room for both, up to 38 digits; date and timestamp timestamp; structs the
+    fields of both, merged by name; lists and maps what they hold, merged.
     """
     if pt.is_null(a) or pt.is_null(b):
         return _known(b if pt.is_null(a) else a)

@@ -1,8 +1,9 @@
 """An expression taken apart: its value where it has one, and whether a row has none.
 
-An engine stops a whole chunk at the first row on which an expression errs. Here an expression becomes a *value* that is null in such a
-row, and a *flag* that is true in it. The flag follows the order of evaluation: ``AND``, ``OR``, ``CASE`` and ``coalesce`` do not look at what they
-need not look at, so that ``x <> '' AND CAST(x AS INT) > 0`` does not err where x is empty, whichever rows share its chunk.
+An engine stops a whole chunk at the first row on which an expression errs. Here an expression becomes a *value* that
+is null in such a row, and a *flag* that is true in it. The flag follows the order of evaluation: ``AND``, ``OR``,
+``CASE`` and ``coalesce`` do not look at what they need not look at, so that ``x <> '' AND CAST(x AS INT) > 0`` does
+not err where x is empty, whichever rows share its chunk.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ _FIRST_KNOWN = frozenset({"coalesce", "nvl", "ifnull"})
 class Lenient:
     """The parts of one bound tree; arithmetic nodes carry their types in ``meta`` (see ``expression.bind``)."""
 
-    def __init__(self, tree: exp.Expression) -> None:
+    def __init__(self, tree: exp.Expr) -> None:
         self._tree = tree
         self._kinds: list[str] = []
 
-    def strict(self) -> exp.Expression:
+    def strict(self) -> exp.Expr:
         """The expression with integer arithmetic checked."""
         return rewritten(self._tree.copy(), _strict_node)
 
-    def value(self) -> exp.Expression:
+    def value(self) -> exp.Expr:
         """The expression, null in place of every operation that errs."""
         return _lenient(self._tree)
 
@@ -47,7 +48,7 @@ class Lenient:
         words = [_WORDS[kind] for kind in _WORDS if kind in self._kinds]
         return " or ".join(words) or "the expression fails on this row"
 
-    def _failed(self, node: exp.Expression) -> str | None:
+    def _failed(self, node: exp.Expr) -> str | None:
         if isinstance(node, exp.And | exp.Or):
             stop = "FALSE" if isinstance(node, exp.And) else "TRUE"
             return self._then(node.this, f"IS NOT {stop}", self._failed(node.expression))
@@ -63,11 +64,11 @@ class Lenient:
         parts = [self._failed(child) for child in node.iter_expressions()]
         return _any([*parts, self._own(node)])
 
-    def _then(self, first: exp.Expression, goes_on: str, rest: str | None) -> str | None:
+    def _then(self, first: exp.Expr, goes_on: str, rest: str | None) -> str | None:
         """The flag of what is looked at only where ``first`` ``goes_on``."""
         return _any([self._failed(first), None if rest is None else f"({_sql(first)} {goes_on} AND {rest})"])
 
-    def _own(self, node: exp.Expression) -> str | None:
+    def _own(self, node: exp.Expr) -> str | None:
         """The flag of the operation of ``node`` itself."""
         if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast):
             if isinstance(node.this, exp.Literal):
@@ -107,15 +108,15 @@ def _any(parts: list[str | None]) -> str | None:
     return f"({' OR '.join(found)})" if found else None
 
 
-def _sql(node: exp.Expression) -> str:
+def _sql(node: exp.Expr) -> str:
     return f"({sql_of(_lenient(node))})"
 
 
-def _lenient(node: exp.Expression) -> exp.Expression:
+def _lenient(node: exp.Expr) -> exp.Expr:
     return rewritten(node.copy(), _lenient_node)
 
 
-def rewritten(node: exp.Expression, change: Callable[[exp.Expression], exp.Expression]) -> exp.Expression:
+def rewritten(node: exp.Expr, change: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     """``node`` with ``change`` made to every node in it, the innermost first; in place where it can be."""
     for child in list(node.iter_expressions()):
         new = rewritten(child, change)
@@ -124,11 +125,11 @@ def rewritten(node: exp.Expression, change: Callable[[exp.Expression], exp.Expre
     return change(node)
 
 
-def _strict_node(node: exp.Expression) -> exp.Expression:
+def _strict_node(node: exp.Expr) -> exp.Expr:
     return _call(node, lenient=False) if "operation" in node.meta else node
 
 
-def _lenient_node(node: exp.Expression) -> exp.Expression:
+def _lenient_node(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast):
         return exp.TryCast(this=node.this.copy(), to=node.args["to"].copy())
     if "operation" in node.meta:
@@ -139,11 +140,11 @@ def _lenient_node(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _operands(node: exp.Expression) -> list[exp.Expression]:
+def _operands(node: exp.Expr) -> list[exp.Expr]:
     return [node.this] if isinstance(node, exp.Neg) else [node.this, node.expression]
 
 
-def _call(node: exp.Expression, *, lenient: bool) -> exp.Expression:
+def _call(node: exp.Expr, *, lenient: bool) -> exp.Expr:
     kind = node.meta["kind"]
     sides = [_as_kind(side, kind) for side in _operands(node)]
     if isinstance(node, exp.Neg):
@@ -151,7 +152,7 @@ def _call(node: exp.Expression, *, lenient: bool) -> exp.Expression:
     return exp.Anonymous(this=arithmetic.function(node.meta["operation"], kind, lenient=lenient), expressions=sides)
 
 
-def _as_kind(side: exp.Expression, kind: object) -> exp.Expression:
+def _as_kind(side: exp.Expr, kind: object) -> exp.Expr:
     name = exp.Literal.string(_ARROW_NAMES[str(kind)])
     return exp.Anonymous(this="arrow_cast", expressions=[side.copy(), name])
 

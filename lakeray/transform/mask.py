@@ -19,8 +19,8 @@ from lakeray.transform.record import json_text, json_values
 class MaskSpec:
     """How one column is masked.
 
-    ``redact`` writes ``replacement`` (None: null) over every value. ``hmac_sha256`` writes the keyed digest of the value in
-    hexadecimal; ``key_ref`` is the *reference* of its key, as in ``env:MASK_KEY``, never the key.
+    ``redact`` writes ``replacement`` (None: null) over every value. ``hmac_sha256`` writes the keyed digest of the
+    value in hexadecimal; ``key_ref`` is the *reference* of its key, as in ``env:MASK_KEY``, never the key.
     """
 
     kind: Literal["redact", "hmac_sha256"]
@@ -51,7 +51,8 @@ class Mask:
     def __call__(self, values: pa.Array | pa.ChunkedArray) -> pa.Array:
         """``values`` of any type as strings, row by row; null stays null.
 
-        The digest is over the canonical text: a string itself, any other value its JSON text (see ``lakeray.transform.record``).
+        The digest is over the canonical text: a string itself, any other value its JSON text (see
+        ``lakeray.transform.record``).
         """
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()

@@ -20,7 +20,8 @@ _BLOCK = 4096
 class Computed:
     """What one query gave for a chunk: arrays as long as the chunk.
 
-    ``values`` by rule; ``errors`` by rule is true where the rule's expression erred (its value there is null), absent where it erred nowhere.
+    ``values`` by rule; ``errors`` by rule is true where the rule's expression erred (its value there means nothing), and
+    absent where it erred nowhere.
     """
 
     values: dict[str, pa.ChunkedArray]
@@ -28,7 +29,8 @@ class Computed:
 
 
 class Plan:
-    """Expressions over chunks of one ``schema``: ``select`` by column name, then ``checks``, which see what ``select`` made.
+    """Expressions over chunks of one ``schema``: ``select`` by column name, then ``checks``, which see what
+    ``select`` made.
 
     Raises TransformError when an expression cannot be used with this schema, or when a check is not a boolean.
     """
@@ -51,6 +53,7 @@ class Plan:
         self.checks = [self._boolean(expression, bind(expression, engine, f"({inner})")) for expression in checks]
         self._strict = self._query(lenient=False)
         self._lenient = self._query(lenient=True)
+        self._reasons = {bound.rule: bound.reason for bound in self._bounds()}
         self._erred_before = False
         self._check_constants([*select.values(), *checks])
 
@@ -73,7 +76,7 @@ class Plan:
 
     def reason(self, rule: str) -> str:
         """Why rows err under ``rule``, in words without values."""
-        return next(bound.reason for bound in self._bounds() if bound.rule == rule)
+        return self._reasons[rule]
 
     def _bounds(self) -> list[Bound]:
         return [*self.selected.values(), *self.checks]

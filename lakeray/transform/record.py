@@ -1,7 +1,8 @@
 """Rows as JSON texts that lose nothing a person would want back.
 
-Numbers, texts, booleans, nested lists and structs are JSON's own. Timestamps, dates and times are ISO 8601 texts; decimals, integers
-beyond 64 bits, NaN and the infinities are texts; bytes are base64; a map with text keys is an object, any other a list of pairs.
+Numbers, texts, booleans, nested lists and structs are JSON's own. Timestamps, dates and times are ISO 8601 texts;
+decimals, integers beyond 64 bits, NaN and the infinities are texts; bytes are base64; a map with text keys is an
+object, any other a list of pairs.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def json_values(array: pa.Array | pa.ChunkedArray) -> list[Any]:
     if isinstance(array, pa.ChunkedArray):
         return [value for chunk in array.chunks for value in json_values(chunk)]
     convert = _converter(array.type)
-    values = _plain(array)
+    values: list[Any] = _plain(array)
     return values if convert is None else [None if value is None else convert(value) for value in values]
 
 
-def _plain(array: pa.Array) -> list[Any]:
+def _plain(array: pa.Array) -> Any:
     if pt.is_timestamp(array.type) and array.type.unit == "ns":
         return array.cast(pa.int64()).to_pylist()
     if pt.is_time(array.type) or pt.is_duration(array.type):
@@ -81,12 +82,12 @@ def _time_text(value: int, per_second: int) -> str:
 
 def _nanosecond_text(value: int, *, zoned: bool) -> str:
     seconds, nanos = divmod(value, _NANOS)
-    text = (dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)).isoformat()  # noqa: DTZ001
+    text = (dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)).isoformat()  # noqa: DTZ001  epoch arithmetic
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return f"{text}{fraction}{'Z' if zoned else ''}"
 
 
-def _simple(value: Any) -> Any:
+def _simple(value: Any) -> Any:  # noqa: PLR0911  a table of types
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -112,7 +113,7 @@ def _instant(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _from_scalar(scalar: Any) -> Any:
+def _from_scalar(scalar: Any) -> Any:  # noqa: PLR0911  a table of types
     if not scalar.is_valid:
         return None
     kind = scalar.type
@@ -126,11 +127,7 @@ def _from_scalar(scalar: Any) -> Any:
         return _pairs(kind, scalar)
     if is_list(kind):
         return json_values(scalar.values)
-    return json_values(pa.array([scalar]) if False else _single(scalar))[0]
-
-
-def _single(scalar: Any) -> pa.Array:
-    return pa.repeat(scalar, 1)
+    return json_values(pa.repeat(scalar, 1))[0]
 
 
 def _pairs(kind: pa.DataType, scalar: Any) -> Any:

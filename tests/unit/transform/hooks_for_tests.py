@@ -25,7 +25,9 @@ def with_length(table: pa.Table) -> pa.Table:
 
 def stamped(table: pa.Table, *, now: datetime, seed: int) -> pa.Table:
     count = len(table)
-    return table.append_column("at", pa.repeat(pa.scalar(now), count)).append_column("seed", pa.repeat(pa.scalar(seed), count))
+    return table.append_column("at", pa.repeat(pa.scalar(now), count)).append_column(
+        "seed", pa.repeat(pa.scalar(seed), count)
+    )
 
 
 def fails(table: pa.Table) -> pa.Table:

@@ -164,7 +164,9 @@ def test_a_target_without_columns_rescues_all() -> None:
 
 
 WORDS = st.one_of(
-    st.sampled_from(["1", "-7", "x", "", " 3", "1.5", "true", "2020-01-01", "2020-02-30", "2020-01-01T10:00:00Z", "nan", "1e5"]),
+    st.sampled_from(
+        ["1", "-7", "x", "", " 3", "1.5", "true", "2020-01-01", "2020-02-30", "2020-01-01T10:00:00Z", "nan", "1e5"]
+    ),
     st.integers().map(str),
     st.floats().map(repr),
     st.dates().map(str),

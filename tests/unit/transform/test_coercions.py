@@ -22,7 +22,9 @@ def utc(*parts: int) -> dt.datetime:
 
 
 def cells(kind: pa.DataType | None, target: pa.DataType, pairs: list[tuple[Any, Any]]) -> list[Any]:
-    return [pytest.param(kind, target, given, wanted, id=f"{kind or 'text'}->{target}:{given!r}") for given, wanted in pairs]
+    return [
+        pytest.param(kind, target, given, wanted, id=f"{kind or 'text'}->{target}:{given!r}") for given, wanted in pairs
+    ]
 
 
 TABLE = [

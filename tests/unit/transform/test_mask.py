@@ -76,7 +76,9 @@ def test_nothing_shows_the_key() -> None:
 
 
 def test_rescued_entries_of_a_masked_column_are_masked() -> None:
-    texts = pa.array(['{"email":"a@b","n":1}', None, '{"n":2}', '{"\\u0065mail":["x"]}', "broken", "[1]", '{"email":null}'])
+    texts = pa.array(
+        ['{"email":"a@b","n":1}', None, '{"n":2}', '{"\\u0065mail":["x"]}', "broken", "[1]", '{"email":null}']
+    )
     found = masked_rescued(texts, {"email": hashing()}).to_pylist()
     assert json.loads(found[0]) == {"email": digest("a@b"), "n": 1}
     assert found[1:3] == [None, '{"n":2}']

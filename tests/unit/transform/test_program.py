@@ -209,7 +209,10 @@ def test_results_beyond_the_tables_type_refuse_their_rows() -> None:
 def test_a_column_that_is_null_throughout_must_be_given_a_type() -> None:
     with pytest.raises(TransformError, match="'x' has no type"):
         program(select={"x": "NULL"}).output_schema(pa.schema([("a", pa.int64())]))
-    assert program(select={"x": "CAST(NULL AS STRING)"}).output_schema(pa.schema([("a", pa.int64())])).types[1] == pa.string()
+    assert (
+        program(select={"x": "CAST(NULL AS STRING)"}).output_schema(pa.schema([("a", pa.int64())])).types[1]
+        == pa.string()
+    )
 
 
 def test_the_object_column_is_there_when_asked_for_and_leaves_again() -> None:
@@ -251,10 +254,15 @@ class TestMasks:
     def test_written_and_quarantined_values_are_masked_alike(self) -> None:
         made = program(
             expectations=expect(("e", "n > 1", "quarantine"), ("sees", "email LIKE '%@%'", "warn")),
-            masks={"email": MaskSpec(kind="hmac_sha256", key_ref="env:K"), "n2": MaskSpec(kind="redact", replacement="*")},
+            masks={
+                "email": MaskSpec(kind="hmac_sha256", key_ref="env:K"),
+                "n2": MaskSpec(kind="redact", replacement="*"),
+            },
         )
         table = pa.table({"n": [1, 2], "email": ["a@b", "c@d"], "n2": [5, None]})
-        assert made.output_schema(table.schema) == pa.schema([("n", pa.int64()), ("email", pa.string()), ("n2", pa.string())])
+        assert made.output_schema(table.schema) == pa.schema(
+            [("n", pa.int64()), ("email", pa.string()), ("n2", pa.string())]
+        )
         done = run(made, table)
         mask = Mask(MaskSpec(kind="hmac_sha256", key_ref="env:K"), keys=KEYS)
         assert done.table.to_pylist() == [{"n": 2, "email": mask.value("c@d"), "n2": None}]
@@ -283,7 +291,9 @@ class TestMasks:
         assert json.loads(done.quarantined["record"][0].as_py()) == {"n": 1, "raw": "*"}
 
     def test_constraints_see_what_is_written(self) -> None:
-        made = program(constraints=expect(("nn", "email IS NOT NULL", "fail")), masks={"email": MaskSpec(kind="redact")})
+        made = program(
+            constraints=expect(("nn", "email IS NOT NULL", "fail")), masks={"email": MaskSpec(kind="redact")}
+        )
         done = run(made, pa.table({"email": ["a@b"]}))
         assert quarantined(done) == [(1, "constraint:nn")]
         hashed = program(
@@ -400,7 +410,16 @@ ROW = st.fixed_dictionaries(
         "f": st.sampled_from([0.0, 1.5, 1e300, float("nan"), None]),
     }
 )
-SCHEMA = pa.schema([("t", pa.string()), ("u", pa.string()), ("n", pa.int64()), ("d", pa.int64()), ("m", pa.string()), ("f", pa.float64())])
+SCHEMA = pa.schema(
+    [
+        ("t", pa.string()),
+        ("u", pa.string()),
+        ("n", pa.int64()),
+        ("d", pa.int64()),
+        ("m", pa.string()),
+        ("f", pa.float64()),
+    ]
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -453,7 +472,9 @@ def test_the_order_of_section_4_against_plain_python(
         where="n <> 3" if filters else None,
         expectations=expect(("x", "n > 0", policies[0]), ("y", "t > 0", policies[1]), ("z", "sum <> 0", policies[2])),
     )
-    table = pa.table({"n": pa.array([n for n, _ in rows], pa.int64()), "t": pa.array([t for _, t in rows], pa.string())})
+    table = pa.table(
+        {"n": pa.array([n for n, _ in rows], pa.int64()), "t": pa.array([t for _, t in rows], pa.string())}
+    )
     done = run(made, table)
     written, kept, counts, violated = [], [], Counter({"filtered": 0, "checked": 0}), Counter(dict.fromkeys("xyz", 0))
     for number, (n, text) in enumerate(rows, 1):
@@ -478,12 +499,19 @@ def test_the_order_of_section_4_against_plain_python(
             written.append({"n": n, "t": t, "sum": total})
     assert done.table.to_pylist() == written
     assert [row for row, _ in quarantined(done)] == kept
-    assert (done.filtered, done.checked, sum(done.dropped.values())) == (counts["filtered"], counts["checked"], counts["dropped"])
+    assert (done.filtered, done.checked, sum(done.dropped.values())) == (
+        counts["filtered"],
+        counts["checked"],
+        counts["dropped"],
+    )
     assert done.violations == dict(violated)
 
 
 def test_specs_travel_to_workers() -> None:
     spec = ProgramSpec(
-        select={"a": "1"}, expectations=expect(("e", "a > 0", "warn")), masks={"m": MaskSpec(kind="redact")}, apply="m:f"
+        select={"a": "1"},
+        expectations=expect(("e", "a > 0", "warn")),
+        masks={"m": MaskSpec(kind="redact")},
+        apply="m:f",
     )
     assert pickle.loads(pickle.dumps(spec)) == spec
