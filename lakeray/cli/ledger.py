@@ -17,6 +17,9 @@ from lakeray.reports.documents import plain
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 
 _OUTCOMES = "loaded, partly_loaded, failed, superseded, skipped or poison"
+# What tells two versions of an object or two runs apart is in --json; on a terminal it would push the outcome away.
+_FOR_PROGRAMS = ("etag", "version_id", "modified_at", "run_id", "recorded_at", "table_version", "pipeline", "step")
+_WIDEST_CELL = 72
 Uri = Annotated[
     str | None, typer.Option("--uri", metavar="GLOB", help="Only objects whose uri matches, such as '*/2024/*'.")
 ]
@@ -47,7 +50,7 @@ def _listing(rows: list[dict[str, object]], limit: int) -> RenderableType:
     if not rows:
         return views.quiet("No object matches.")
     more = [views.quiet(f"Only the first {limit}: --limit shows more.")] if len(rows) == limit else []
-    return views.stacked([views.grid(rows), *more])
+    return views.stacked([views.grid(rows, hidden=_FOR_PROGRAMS, limit=_WIDEST_CELL), *more])
 
 
 @app.command()

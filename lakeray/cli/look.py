@@ -129,4 +129,4 @@ def _source(found: dict[str, Any]) -> RenderableType:
     ]
     schema = [{"column": name, "type": kind} for name, kind in (found.get("columns") or {}).items()]
     parts: list[RenderableType] = [views.title(str(found.get("source"))), views.facts(lines)]
-    return Group(*parts, "", views.grid(schema, ["column", "type"])) if schema else Group(*parts)
+    return Group(*parts, "", views.grid(schema)) if schema else Group(*parts)

@@ -13,6 +13,9 @@ from lakeray.cli.reply import Reply
 from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin.")
+# Which version of which object in which run is in --json; on a terminal it would push the reason away.
+_FOR_PROGRAMS = ("object_etag", "object_version_id", "pipeline", "step", "batch", "run_id", "quarantined_at")
+_WIDEST_CELL = 72
 unbuilt.register(app, group="quarantine")
 
 
@@ -38,4 +41,6 @@ def list_rows(
     with lakes.opened() as lake:
         rows = plain(lake.quarantine(file, table=table, limit=limit))
     none = views.quiet("Nothing is in quarantine.")
-    return Reply(document={"rows": rows}, view=views.grid(rows) if rows else none)
+    return Reply(
+        document={"rows": rows}, view=views.grid(rows, hidden=_FOR_PROGRAMS, limit=_WIDEST_CELL) if rows else none
+    )

@@ -16,20 +16,22 @@ from lakeray.reports.documents import plain
 
 _QUIET = "bright_black"
 _LONGEST_CELL = 300
+_NOTHING: tuple[object, ...] = (None, "", 0, [], {})
 
 
-def grid(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> RenderableType:
-    """Rows as a table; columns that are empty throughout are left out unless they are named in ``columns``."""
+def grid(
+    rows: Iterable[Mapping[str, Any]], *, hidden: Iterable[str] = (), limit: int = _LONGEST_CELL
+) -> RenderableType:
+    """Rows as a table without the columns that are ``hidden`` or say nothing in any row; cells are cut to ``limit``."""
     listed = list(rows)
-    names = list(columns or dict.fromkeys(name for row in listed for name in row))
-    if columns is None:
-        names = [name for name in names if any(row.get(name) not in (None, "", [], {}) for row in listed)]
+    names = [name for name in dict.fromkeys(name for row in listed for name in row) if name not in set(hidden)]
+    names = [name for name in names if any(row.get(name) not in _NOTHING for row in listed)]
     table = Table(box=SIMPLE_HEAD, show_edge=False, header_style=_QUIET, border_style=_QUIET, pad_edge=False)
     for name in names:
         figures = all(_is_figure(row.get(name)) for row in listed)
         table.add_column(visible(name).replace("_", " "), justify="right" if figures else "left", overflow="fold")
     for row in listed:
-        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+        table.add_row(*(Text(_cell(row.get(name), limit)) for name in names))
     return table
 
 
@@ -83,7 +85,7 @@ def _is_figure(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, limit: int = _LONGEST_CELL) -> str:
     simple = plain(value)
     if simple is None:
         return ""
@@ -95,4 +97,4 @@ def _cell(value: object) -> str:
         return ", ".join(_cell(item) for item in simple)
     if isinstance(simple, dict):
         return ", ".join(f"{visible(key)} {_cell(item)}" for key, item in simple.items())
-    return count(simple) if isinstance(simple, int) else visible(simple, _LONGEST_CELL)
+    return count(simple) if isinstance(simple, int) else visible(simple, limit)

@@ -48,7 +48,7 @@ def _import(report: Report) -> list[Block]:
         (size(section.bytes_read), "read", "plain"),
         (duration(section.duration_s), "duration", "plain"),
         (count(section.rows_per_s), "rows/s", "plain"),
-        (count(section.errors), "errors", "bad" if section.errors else "plain"),
+        (count(section.errors), "error" if section.errors == 1 else "errors", "bad" if section.errors else "plain"),
     ]
     return [Figures(figures=figures), *(block for step in section.steps for block in _import_step(step))]
 
