@@ -41,7 +41,7 @@ def demo(
 
     Takes half a minute and writes nothing outside of ./demo-lake.
 
-    [dim]lakeray demo --dir /tmp/my-lake[/dim]
+    [dim]lakeray demo --dir my-lake[/dim]
     """
     root = prepared(directory)
     console = console_on(sys.stderr)

@@ -17,8 +17,11 @@ from lakeray.reports.documents import plain
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 
 _OUTCOMES = "loaded, partly_loaded, failed, superseded, skipped or poison"
-# What tells two versions of an object or two runs apart is in --json; on a terminal it would push the outcome away.
-_FOR_PROGRAMS = ("etag", "version_id", "modified_at", "run_id", "recorded_at", "table_version", "pipeline", "step")
+# What tells versions or runs apart is in --json; on a terminal it would push the outcome away.
+_FOR_PROGRAMS = (
+    *("etag", "version_id", "modified_at", "size", "run_id", "recorded_at", "table_version", "pipeline", "step"),
+    *("rows_generated", "rows_dropped", "rows_filtered", "rows_deduplicated", "rows_rescued", "error_code"),
+)
 _WIDEST_CELL = 72
 Uri = Annotated[
     str | None, typer.Option("--uri", metavar="GLOB", help="Only objects whose uri matches, such as '*/2024/*'.")
