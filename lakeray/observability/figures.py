@@ -64,6 +64,6 @@ def percent(share: float, digits: int = 2) -> str:
     if share >= 1:
         return "100 %"
     scale = 10**digits
-    cut = math.floor(share * 100 * scale + 1e-9) / scale
+    cut = min(math.floor(share * 100 * scale + 1e-9), 100 * scale - 1) / scale
     shown = f"{cut:.{digits}f}"
     return (shown.rstrip("0").rstrip(".") if digits else shown) + " %"
