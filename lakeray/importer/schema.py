@@ -85,7 +85,7 @@ def choose_sample(objects: list[PlannedObject]) -> list[PlannedObject]:
 
 def first_schema(source: Source, samples: list[Sampled]) -> pa.Schema:
     """What a sample says, overruled by the hints."""
-    hints = {name: parse_type(text) for name, text in source.schema_hints.items()}
+    hints = source.hints
     tables = [sample.table for sample in samples if sample.table is not None]
     path_names = {name for sample in samples if sample.table is not None for name in _path_names(source, sample.uri)}
     text = source.format in TEXT_FORMATS
@@ -121,7 +121,7 @@ def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, st
 
 def with_hints(schema: pa.Schema, source: Source) -> pa.Schema:
     """``schema`` under today's hints."""
-    hints = {name: parse_type(text) for name, text in source.schema_hints.items()}
+    hints = source.hints
     fields = [pa.field(item.name, hints.pop(item.name, item.type)) for item in schema]
     return pa.schema([*fields, *(pa.field(name, kind) for name, kind in hints.items())])
 

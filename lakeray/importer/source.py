@@ -80,8 +80,8 @@ def read_options(source: Source, *, wire_schema: pa.Schema | None, chunk_bytes: 
     """How the readers shall read this source."""
     options: dict[str, object] = {}
     if source.format in ("csv", "tsv"):
-        options = source.csv.model_dump() if source.csv is not None else {}
-    elif source.format == "json" and source.json_ is not None:
+        options = source.csv.model_dump(exclude={"columns"}) | {"delimiter": source.delimiter, "names": source.csv.columns}
+    elif source.format == "json":
         options = source.json_.model_dump()
     return ReadOptions(
         format=source.format,
