@@ -46,6 +46,7 @@ class Run:
         self._settings = settings
         self._summary: RunSummary | None = None
         self._error: BaseException | None = None
+        self._ended = threading.Event()  # not the thread: an interrupt during join makes a live thread look dead
         self._thread = threading.Thread(target=self._execute, name=work.run_id, daemon=True)
         self._thread.start()
 
@@ -62,12 +63,11 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether it is over."""
-        return not self._thread.is_alive()
+        return self._ended.is_set()
 
     def result(self, timeout: float | None = None) -> RunSummary:
         """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be started."""
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        if not self._ended.wait(timeout):
             raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
         if self._error is not None:
             raise self._error
@@ -84,6 +84,8 @@ class Run:
             self._summary = self._work.execute()
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             self._error = error
+        finally:
+            self._ended.set()
 
 
 class Lake:

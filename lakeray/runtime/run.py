@@ -113,7 +113,8 @@ class WorkflowRun:
                 self._done[name] = StepSummary(name=name, kind="import", state="skipped")
                 continue
             loop = self._loop(name, keys)
-            self._done[name] = self._attempts(name, loop, retry_failed=True)
+            step = self._done[name] = self._attempts(name, loop, retry_failed=True)
+            self._told(loop.tally.summary(), step.error)
 
     def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
         loops = {name: self._loop(name, keys) for name in names}
@@ -125,11 +126,12 @@ class WorkflowRun:
                 step = self._attempts(name, loop, retry_failed=full)
                 if step.state != "succeeded":
                     self._done[name] = step
+                    self._told(loop.tally.summary(), step.error)
                     return
             self._cancelled.wait(self.settings.poll_interval_s)
         for name, loop in loops.items():
-            summary = loop.tally.summary()
-            self._done[name] = StepSummary(name=name, kind="import", state="succeeded", imported=summary, duration_s=summary.duration_s)
+            self._done[name] = self._ended(name, loop, 1, None)
+            self._told(loop.tally.summary(), None)
 
     def _loop(self, name: str, keys: dict[str, bytes]) -> ImportLoop:
         step = self.workflow.steps[name]
@@ -178,14 +180,6 @@ class WorkflowRun:
     def _ended(self, name: str, loop: ImportLoop, attempt: int, error: LakerayError | None) -> StepSummary:
         imported = loop.tally.summary()
         state: State = "succeeded" if error is None else ("cancelled" if isinstance(error, Cancelled) else "failed")
-        if not self.continuous:
-            self.observer.import_ended(
-                step=name,
-                source=imported.source,
-                rows_written=imported.rows.written,
-                duration_s=imported.duration_s,
-                errors=len(imported.problems) + (error is not None),
-            )
         return StepSummary(
             name=name,
             kind="import",
@@ -195,6 +189,16 @@ class WorkflowRun:
             duration_s=imported.duration_s,
             imported=imported,
             error=error_summary(error, step=name) if error else None,
+        )
+
+    def _told(self, imported: ImportSummary, error: ErrorSummary | None) -> None:
+        bad = imported.objects.get("failed", 0) + imported.objects.get("poison", 0)
+        self.observer.import_ended(
+            step=imported.step,
+            source=imported.source,
+            rows_written=imported.rows.written,
+            duration_s=imported.duration_s,
+            errors=bad + (error is not None),
         )
 
     def _failed(self, name: str, error: LakerayError) -> StepSummary:
