@@ -41,6 +41,12 @@ KINDS = {
 }
 
 
+def keep_out_of_git(folder: Path) -> None:
+    """Make ``folder`` and have git ignore it with all it will hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
+
+
 def ensure(folder: Path, workload: str, rows: int) -> tuple[Path, dict[str, Any]]:
     """The workload's input at that size under ``folder``: its own folder of files, and the expected answer. Makes it when it is not there."""
     place = folder / f"{workload}-{rows}-v{FORMAT}"

@@ -73,3 +73,10 @@ def _with_malformed(lines: list[str], start: int) -> Iterator[str]:
         if number % _MALFORMED_EVERY == 0:
             way = number // _MALFORMED_EVERY % 4
             yield (line[:60] + "\n", "connection reset by peer\n", line.replace(":", " ", 1), '{"id":1,"kind":"view\n')[way]
+
+
+def plain_lines(first: int, count: int) -> bytes:
+    """The text of that many lines, not compressed."""
+    ids = np.arange(first, first + count, dtype=np.uint64)
+    seconds = EPOCH_US // 1_000_000 + ids.astype(np.int64) // 10 + below(ids, 22, 600)
+    return "".join(_lines(ids, below(ids, 21, 1_000_000), seconds)).encode()

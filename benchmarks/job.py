@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from benchmarks.answers import problem
 from benchmarks.data import folder_bytes
 
 MARK = "benchmark-result "
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_PATHS = re.compile(r"(/[\w.+-]+){2,}/?")
 
 
 def main() -> int:
@@ -58,8 +61,11 @@ def _nothing() -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200]
+    """What went wrong, in one line that shows no path of this machine."""
+    cause = getattr(error, "cause", None)
+    told = cause if isinstance(cause, Exception) else error
+    text = " ".join(_ESCAPES.sub("", str(told)).split())
+    return f"{type(told).__name__}: {_PATHS.sub('...', text)}"[:160]
 
 
 if __name__ == "__main__":
