@@ -35,7 +35,13 @@ def build(folder: Path) -> list[Case]:
             lenient = kind == "arrow" and name.startswith("stream")
             expect = "error" if cut and not lenient else "any"
             cases.append(
-                Case(name=f"broken/{name}/{part}", format=kind, path=path, expect=expect, crashes=not cut and kind in _NATIVE)
+                Case(
+                    name=f"broken/{name}/{part}",
+                    format=kind,
+                    path=path,
+                    expect=expect,
+                    crashes=not cut and kind in _NATIVE,
+                )
             )
     return cases
 

@@ -13,10 +13,11 @@ Expect = Literal["rows", "refused", "error", "any"]
 class Case:
     """One object.
 
-    ``options`` are keyword arguments of ``ReadOptions`` besides the format. ``expect`` is ``rows`` (all records are rows), ``refused``
-    (some records are refused with a reason), ``error`` (the object fails with a reason, perhaps after good rows) or ``any`` of these.
-    ``rows`` and ``refused`` are the counts that must come out, None where they are open. ``crashes`` marks bytes on which Arrow's own code is
-    known to end the process: read them in one of their own.
+    ``options`` are keyword arguments of ``ReadOptions`` besides the format. ``expect`` is ``rows`` (all records are
+    rows), ``refused`` (some records are refused with a reason), ``error`` (the object fails with a reason, perhaps
+    after good rows) or ``any`` of these. ``rows`` and ``refused`` are the counts that must come out, None where they
+    are open. ``crashes`` marks bytes on which Arrow's own code is known to end the process: read them in one of their
+    own.
     """
 
     name: str

@@ -59,10 +59,10 @@ _GOOD_VALUES = {
     "string_escaped_nul": b'"\\u0000"',
     "string_escaped_newline": b'"new\\u000Aline"',
     "string_escaped_noncharacter": b'"\\uFFFF"',
-    "string_raw_noncharacter": "\"\uffff\"".encode(),
-    "string_last_plane": "\"\U0010ffff\"".encode(),
+    "string_raw_noncharacter": '"\uffff"'.encode(),
+    "string_last_plane": '"\U0010ffff"'.encode(),
     "string_del": b'"\x7f"',
-    "string_line_separators": "\"\u2028\u2029\"".encode(),
+    "string_line_separators": '"\u2028\u2029"'.encode(),
     "string_unescaped_utf8": '"€𝄞"'.encode(),
     "string_comment_inside": b'"a/*b*/c//d"',
     "string_brackets_inside": b'"]}[{,"',
@@ -135,7 +135,7 @@ _BAD_VALUES = {
     "number_with_underscore": b"1_000",
     "number_minus_foo": b"-foo",
     "number_minus_space_1": b"- 1",
-    "number_fullwidth_digit": "１".encode(),
+    "number_fullwidth_digit": "\uff11".encode(),
     "number_real_without_int": b".123",
     "number_real_without_fraction": b"1.",
     "number_then_garbage": b"1.8011670033376514H-308",
@@ -143,7 +143,7 @@ _BAD_VALUES = {
     "object_bracket_key": b'{[: "x"}',
     "object_comma_instead_of_colon": b'{"x", null}',
     "object_double_colon": b'{"x"::"b"}',
-    "object_emoji": '{🇨🇭}'.encode(),
+    "object_emoji": "{🇨🇭}".encode(),
     "object_garbage_at_end": b'{"a":"a" 123}',
     "object_key_with_single_quotes": b"{key: 'value'}",
     "object_lone_continuation_byte": b'{"\xb9":"0"}',
@@ -328,12 +328,19 @@ def _whole_files(folder: Path) -> list[Case]:
         "array_two": (b'[{"a":1}]\n[{"a":2}]', "error", 1, 0),
         "array_quote_lost": (b'[{"a":1},{"a":"x},{"a":3}]', "error", None, None),
         "array_closed_by_brace": (b'[{"a":1}}', "error", 1, 0),
-        "types_clash": (b"".join(b'{"a":%s}\n' % v for v in (b"1", b'"x"', b"[1]", b'{"b":1}', b"true", b"null")), "rows", 6, 0),
+        "types_clash": (
+            b"".join(b'{"a":%s}\n' % v for v in (b"1", b'"x"', b"[1]", b'{"b":1}', b"true", b"null")),
+            "rows",
+            6,
+            0,
+        ),
     }
     cases = []
     for name, (data, expect, rows, refused) in files.items():
         path = write(folder, f"whole_{name}.json", data)
-        cases.append(Case(name=f"json/whole/{name}", format="json", path=path, expect=expect, rows=rows, refused=refused))
+        cases.append(
+            Case(name=f"json/whole/{name}", format="json", path=path, expect=expect, rows=rows, refused=refused)
+        )
     for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"):
         data = '{"id": 1, "name": "Zoë"}\n{"id": 2, "name": "Ünal"}\n'.encode(encoding)
         path = write(folder, f"encoding_{encoding}.json", data)

@@ -20,9 +20,12 @@ _HEAD = 4096
 
 
 def read(file: BinaryIO, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
-    """Read one object; ``name`` is its uri, whose suffix names the compression unless the options do (format ``binary``: only they do).
+    """Read one object, whose uri is ``name``.
 
-    ``file`` is at its beginning; columnar formats seek in it. Keeps the promises of ``Reader``. Raises ReadError, about ``name``.
+    The uri's suffix names the compression unless the options do; of format ``binary`` only they do.
+
+    ``file`` is at its beginning; columnar formats seek in it. Keeps the promises of ``Reader``. Raises ReadError, about
+    ``name``.
     """
     kind = options.format
     if kind not in FORMATS:

@@ -20,8 +20,9 @@ _MAGIC = b"Obj\x01"
 def read_avro(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
     """Chunks of one block after the other.
 
-    Logical types arrive as Arrow's. A union of null with one type is that type; one of several other types, like a type that contains itself,
-    arrives as JSON text. Raises ReadError for a broken header or block, with the record from which on nothing is readable.
+    Logical types arrive as Arrow's. A union of null with one type is that type; one of several other types, like a type
+    that contains itself, arrives as JSON text. Raises ReadError for a broken header or block, with the record from
+    which on nothing is readable.
     """
     import fastavro
 
@@ -39,7 +40,7 @@ def read_avro(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator
     try:
         blocks: Any = fastavro.block_reader(file)
         converters = column_types(blocks.writer_schema)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see _damaged
         raise _damaged(file, name, "the Avro header cannot be read", error) from None
     while True:
         try:
@@ -48,7 +49,7 @@ def read_avro(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator
                 return
             records = list(block)
             table = _table(records, converters)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see _damaged
             what = f"Avro block {number} cannot be read, from row {row} on"
             raise _damaged(file, name, what, error) from None
         step = max(1, min(len(records), options.chunk_bytes // max(1, table.nbytes // max(1, len(records)))))

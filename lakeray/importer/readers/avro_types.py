@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import decimal
 import json
 import uuid
@@ -32,7 +32,7 @@ _LOGICAL = {
     "long-local-timestamp-millis": pa.timestamp("ms"),
     "long-local-timestamp-micros": pa.timestamp("us"),
 }
-_WIDER = ("int", "long", "float", "double")
+_DECIMAL128_DIGITS = 38
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ def as_json(value: Any) -> str | None:
 def _json_default(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
-    if isinstance(value, datetime.date | datetime.time):
+    if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, decimal.Decimal | uuid.UUID):
         return str(value)
@@ -91,7 +91,9 @@ def _remember(schema: dict[str, Any], names: dict[str, Any]) -> None:
         names[str(schema["name"])] = schema
 
 
-def _converter(schema: Any, names: dict[str, Any], inside: frozenset[str]) -> Converter:
+def _converter(  # noqa: PLR0911 - one kind a return
+    schema: Any, names: dict[str, Any], inside: frozenset[str]
+) -> Converter:
     schema = _resolved(schema, names)
     if isinstance(schema, list):
         return _union(schema, names, inside)
@@ -118,7 +120,7 @@ def _scalar(schema: dict[str, Any], kind: str) -> Converter:
     logical = schema.get("logicalType")
     if logical == "decimal":
         precision, scale = int(schema["precision"]), int(schema.get("scale", 0))
-        make = pa.decimal128 if precision <= 38 else pa.decimal256  # noqa: PLR2004
+        make = pa.decimal128 if precision <= _DECIMAL128_DIGITS else pa.decimal256
         return Converter(type=make(precision, scale), value=_same)
     if logical == "uuid":
         return Converter(type=pa.string(), value=_text)
@@ -149,7 +151,7 @@ def _union(schema: list[Any], names: dict[str, Any], inside: frozenset[str]) -> 
         return _converter(branches[0], names, inside)
     for branch in branches:
         _converter(branch, names, inside)  # names defined here may be used later
-    if set(branches) <= {"int", "long"} if all(isinstance(b, str) for b in branches) else False:
+    if all(branch in ("int", "long") for branch in branches):
         return Converter(type=pa.int64(), value=_same)
     return _JSON
 

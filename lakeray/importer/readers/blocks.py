@@ -31,7 +31,9 @@ class Origin:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Block:
-    """Some records: record ``i`` is ``data[starts[i]:ends[i]]``, and ``newlines`` are the positions of line ends in ``data``.
+    """Some records: record ``i`` is ``data[starts[i]:ends[i]]``.
+
+    ``newlines`` are the positions of line ends in ``data``.
 
     ``too_long`` is the length of the only record when it is above the limit; ``data`` then holds its first 64 KiB only.
     With ``keep_empty`` a record of nothing but white space is a record all the same.
@@ -125,7 +127,10 @@ def _skip_line(source: Source, size: int, held: int) -> tuple[int, bytes]:
 
 
 def line_spans(data: bytes) -> tuple[Positions, Positions, Positions]:
-    """Starts, ends (without a carriage return) and positions of line ends of every line of ``data`` that is not empty."""
+    """Starts and ends of every line of ``data`` that is not empty, and the positions of line ends.
+
+    A carriage return before the line end is not part of the line.
+    """
     starts, ends, newlines = all_line_spans(data)
     full = ends > starts
     if not full.all():

@@ -14,8 +14,8 @@ from lakeray.importer.readers.port import Chunk
 def coalesced(chunks: Iterable[Chunk], aim: int) -> Iterator[Chunk]:
     """The same rows in the same order, in chunks of up to about ``aim`` bytes as long as their columns stay the same.
 
-    Parsers are fastest on blocks that fit the processor's cache, what comes after them on more rows. Nothing is copied. What was read
-    before an error comes before it.
+    Parsers are fastest on blocks that fit the processor's cache, what comes after them on more rows. Nothing is copied.
+    What was read before an error comes before it.
     """
     held: list[Chunk] = []
     size = 0
@@ -39,7 +39,10 @@ def coalesced(chunks: Iterable[Chunk], aim: int) -> Iterator[Chunk]:
 
 
 def _alike(first: Chunk, second: Chunk) -> bool:
-    """Whether two chunks have the same columns, at least one: Arrow forgets how many rows joined tables without columns have."""
+    """Whether two chunks have the same columns, at least one.
+
+    Arrow forgets how many rows joined tables have when they have no columns.
+    """
     return bool(first.table.num_columns and first.table.schema.equals(second.table.schema))
 
 

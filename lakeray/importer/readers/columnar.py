@@ -19,7 +19,10 @@ _HEAD = 1024
 
 
 def read_parquet(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
-    """Chunks of about ``chunk_bytes`` out of one row group after the other. Raises ReadError for a broken footer or row group."""
+    """Chunks of about ``chunk_bytes`` out of one row group after the other.
+
+    Raises ReadError for a broken footer or row group.
+    """
     import pyarrow.parquet as pq
 
     _expect(file, (b"PAR1",), "Parquet", name)
@@ -66,7 +69,7 @@ def read_orc(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator[
 
 
 def read_arrow(file: WatchedFile, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
-    """Chunks of one record batch after the other, from the file or the stream format. Raises ReadError for a broken part."""
+    """Chunks of one record batch after the other, of a file or a stream. Raises ReadError for a broken part."""
     head = _expect(file, (b"ARROW1", b"\xff\xff\xff\xff"), "Arrow IPC", name)
     row = 1
     with _damage(file, name, "the Arrow schema or footer cannot be read: the object is truncated or damaged"):

@@ -25,8 +25,8 @@ _BLOCK_BYTES = 4 << 20  # parsing is slower above; about 100,000 rows
 def read_csv(source: Source, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
     """Chunks of UTF-8 text without a byte order mark, every column a string.
 
-    The header is no record: row 1 is the first record after it. Blank lines are none either. A file with only a header gives one chunk without
-    rows. Raises ReadError for a header that cannot be read and for options that make no sense.
+    The header is no record: row 1 is the first record after it. Blank lines are none either. A file with only a header
+    gives one chunk without rows. Raises ReadError for a header that cannot be read and for options that make no sense.
     """
     yield from coalesced(_blocks_read(source, options, name), options.chunk_bytes)
 
@@ -38,17 +38,17 @@ def _blocks_read(source: Source, options: ReadOptions, name: str) -> Iterator[Ch
     cutter = RecordCutter(dialect, options.max_record_bytes)
     table: _Table | None = None
     for block, faults in cutter.blocks(source, max(size, 1), Origin(line=1 + skipped)):
-        here = block
+        here, reasons = block, faults
         if table is None:
             table = _Table(dialect, options.max_record_bytes, _columns(dialect, block, faults, name))
             if dialect.header:
-                here, faults = _without_header(block), {index - 1: why for index, why in faults.items()}  # noqa: PLW2901
+                here, reasons = _without_header(block), {index - 1: why for index, why in faults.items()}
                 if not len(here):
                     yield Chunk(table=table.empty(), rows=pa.array([], pa.int64()))
                     continue
         elif dialect.header:
             here = replace(block, origin=replace(block.origin, row=block.origin.row - 1))
-        yield table.chunk(here, faults)
+        yield table.chunk(here, reasons)
 
 
 class _Table:
@@ -74,8 +74,8 @@ class _Table:
         for index in np.flatnonzero(lengths > self._limit):
             reasons[int(index)] = too_long_reason(int(lengths[index]), self._limit)
         if not is_utf8(block.data):
-            for index, offset in undecodable(block).items():
-                reasons.setdefault(index, f"byte {offset + 1} of the record is not valid in the text's encoding")
+            for position, offset in undecodable(block).items():
+                reasons.setdefault(position, f"byte {offset + 1} of the record is not valid in the text's encoding")
         kept = np.ones(len(block), np.bool_)
         kept[list(reasons)] = False
         data = block.data

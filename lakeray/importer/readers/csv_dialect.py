@@ -15,7 +15,9 @@ _KNOWN = ("delimiter", "quote", "escape", "header", "names", "null_values", "ski
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
-    """``quote`` and ``escape`` are None where the file has none. An unquoted field equal to one of ``null_values`` is null; a quoted one never is.
+    """``quote`` and ``escape`` are None where the file has none.
+
+    An unquoted field equal to one of ``null_values`` is null; a quoted one never is.
 
     ``names`` replace the header's, or stand for it where ``header`` is False. ``columns`` keeps only these columns.
     """
@@ -54,7 +56,10 @@ class Grammar:
 
 
 def dialect_of(options: ReadOptions, *, name: str) -> Dialect:
-    """The dialect that ``options.options`` asks for; TSV has a tab as its delimiter. Raises ReadError for what makes no sense."""
+    """The dialect that ``options.options`` asks for; TSV has a tab as its delimiter.
+
+    Raises ReadError for what makes no sense.
+    """
     given = options.options
     if unknown := [key for key in given if key not in _KNOWN and key != "shape"]:
         raise ReadError(f"option {unknown[0]!r} is not known for CSV", hint=f"one of {', '.join(_KNOWN)}", uri=name)
@@ -110,7 +115,7 @@ def grammar_of(dialect: Dialect) -> Grammar:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Column names as the file has them; an empty one becomes ``column_<position>``, a repeated one ``<name>_2`` and so on."""
+    """Column names as in the file; an empty one becomes ``column_<position>``, a repeated one ``<name>_2``."""
     found: list[str] = []
     taken = set(names)
     used: set[str] = set()

@@ -43,8 +43,9 @@ class _Cut:
 class RecordCutter:
     """Cuts text of one dialect at the ends of records.
 
-    A field that begins with a quote ends at the next one that is not doubled, over lines if need be. Where something else than a
-    delimiter follows, or nothing closes it within ``limit`` bytes, its line alone is faulty and the next line begins a record.
+    A field that begins with a quote ends at the next one that is not doubled, over lines if need be. Where something
+    else than a delimiter follows, or nothing closes it within ``limit`` bytes, its line alone is faulty and the next
+    line begins a record.
     """
 
     def __init__(self, dialect: Dialect, limit: int) -> None:

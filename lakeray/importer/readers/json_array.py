@@ -23,7 +23,7 @@ _STEP[list(b"]}")] = -1
 
 
 class _Scanner:
-    """Finds the commas between elements and the bracket that ends the array, over any division of the text into pieces."""
+    """Finds the commas between elements and the bracket that ends the array, however the text is divided."""
 
     def __init__(self) -> None:
         self._depth = 1

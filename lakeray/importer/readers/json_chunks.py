@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 
 from lakeray.importer.readers.blocks import Block, Origin, is_utf8, rows_of, too_long_reason, undecodable
+from lakeray.importer.readers.json_apart import extra_text, set_apart
 from lakeray.importer.readers.json_mixed import holds_inexact, mixed_table
 from lakeray.importer.readers.json_table import MAX_DEPTH, NotATable, TableReader, read_json
 from lakeray.importer.readers.json_types import large_floats
@@ -44,9 +45,10 @@ _WELL_FORMED = msgspec.json.Decoder(_Object).decode
 class JsonChunks:
     """Turns blocks of one object into chunks.
 
-    Fast where every record of a block is an object and types agree; otherwise malformed records are found and refused one by one, and values
-    of columns whose types clash go to ``extras``. NaN and Infinity are read as Python's json writes them. A field that appears
-    twice, a number that no 64-bit float reaches, or more than 64 levels of nesting make a record malformed.
+    Fast where every record of a block is an object and types agree; otherwise malformed records are found and refused
+    one by one, and values of columns whose types clash go to ``extras``. NaN and Infinity are read as Python's json
+    writes them. A field that appears twice, a number that no 64-bit float reaches, or more than 64 levels of nesting
+    make a record malformed.
     """
 
     def __init__(self, options: ReadOptions) -> None:
@@ -88,17 +90,17 @@ class JsonChunks:
         """Records that must not reach pyarrow: no objects, too long, nested too deeply."""
         array = np.frombuffer(block.data, np.uint8)
         odd = (array[block.starts] != _OPEN) | (array[block.ends - 1] != _CLOSE)
-        found: Reasons = {int(index): diagnosis(block.record(index)) for index in np.flatnonzero(odd)}
+        found: Reasons = {index: diagnosis(block.record(index)) for index in np.flatnonzero(odd).tolist()}
         lengths = block.ends - block.starts
         if lengths.max() > 2 * _CRASH_DEPTH:
             opens = np.flatnonzero((array == _OPEN) | (array == _LIST))
             counts = np.searchsorted(opens, block.ends) - np.searchsorted(opens, block.starts)
-            for index in np.flatnonzero(counts > _CRASH_DEPTH):
+            for index in np.flatnonzero(counts > _CRASH_DEPTH).tolist():
                 if (depth := depth_of_text(block.record(index))) > MAX_DEPTH:
-                    found[int(index)] = (_depth_reason(depth), None)
+                    found[index] = (_depth_reason(depth), None)
         limit = self._options.max_record_bytes
-        for index in np.flatnonzero(lengths > limit):
-            found[int(index)] = (too_long_reason(int(lengths[index]), limit), None)
+        for index in np.flatnonzero(lengths > limit).tolist():
+            found[index] = (too_long_reason(int(lengths[index]), limit), None)
         return found
 
     def _salvaged(self, block: Block, suspects: Reasons) -> Iterator[Chunk]:
@@ -115,7 +117,12 @@ class JsonChunks:
         try:
             table = self._rest(block, kept, candidates, records)
         except NotATable as finding:
-            if len(block.data) > _SMALL and len(block) > 1:
+            good = [record for record, is_kept in zip(records, kept[candidates], strict=True) if is_kept]
+            del records
+            if (apart := self._apart(good, finding)) is not None:
+                table, extras = apart
+                yield replace(_chunk(block, table, kept, reasons), extras=extras)
+            elif len(block.data) > _SMALL and len(block) > 1:
                 for part in _parts(block):
                     yield from self.chunks(part)
             else:
@@ -138,15 +145,28 @@ class JsonChunks:
             raise NotATable(columns=tuple(large))
         return table
 
+    def _apart(self, records: list[bytes], finding: NotATable) -> tuple[Any, Any] | None:
+        """The table of some records and their extras where values of odd kinds are few; None where more is wrong."""
+        found = set_apart(self._tables, records, finding) if finding.path is not None else None
+        if found is None:
+            return None
+        table, large, taken = found
+        if any(isinstance(_strictly(records[row]), str) for row in taken):
+            return None
+        if large and _lost_digits(table, large, records.__getitem__):
+            return None
+        texts = [extra_text(taken[row]) if row in taken else None for row in range(len(records))]
+        return table, pa.array(texts, pa.string())
+
     def _slow(self, block: Block, reasons: Reasons, kept: Any, finding: NotATable) -> Chunk:
         """A small block of which every record is looked at in Python."""
         objects: list[dict[str, Any]] = []
         records: list[bytes] = []
-        for index in np.flatnonzero(kept):
+        for index in np.flatnonzero(kept).tolist():
             record = block.record(index)
             value = _strictly(record)
             if isinstance(value, str):
-                reasons[int(index)] = (value, None)
+                reasons[index] = (value, None)
                 kept[index] = False
             else:
                 objects.append(value)
@@ -165,7 +185,7 @@ def _only_refused(block: Block, reasons: Reasons) -> Chunk:
 
 
 def _trimmed(block: Block) -> Block:
-    """The block without white space around its records, and without lines of nothing else (an array's elements stay)."""
+    """The block without white space around its records; lines of nothing else go, elements of an array stay."""
     array = np.frombuffer(block.data, np.uint8)
     starts, ends = block.starts, block.ends
     if not len(starts) or ((array[starts] == _OPEN) & (array[ends - 1] == _CLOSE)).all():
@@ -228,7 +248,7 @@ def _malformed(records: list[bytes]) -> Reasons:
 
 
 def _has_only_special_numbers(record: bytes) -> bool:
-    """Whether what makes a record malformed is NaN or Infinity, which pyarrow reads: it decides, as it does for whole blocks."""
+    """Whether a record is malformed only for NaN or Infinity, which pyarrow reads, as it does in whole blocks."""
     if b"NaN" not in record and b"Inf" not in record:
         return False
     if record[:1] != b"{" or depth_of_text(record) > MAX_DEPTH:

@@ -22,8 +22,9 @@ _SPACE = b" \t\r\n"
 def read_json(source: Source, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
     """Chunks of UTF-8 text without a byte order mark.
 
-    ``options.options["shape"]`` is ``lines``, ``array`` or ``auto``: then text that begins with a bracket is an array. In lines, every line that
-    is not blank is a record. Raises ReadError for a damaged array, and for a shape that is not known.
+    ``options.options["shape"]`` is ``lines``, ``array`` or ``auto``: then text that begins with a bracket is an array.
+    In lines, every line that is not blank is a record. Raises ReadError for a damaged array, and for a shape that is
+    not known.
     """
     shape = options.options.get("shape", "auto")
     if shape not in SHAPES:

@@ -110,7 +110,7 @@ def _column(values: list[Any], wanted: Any | None, name: str, misfits: list[dict
 
 
 def _chosen(values: list[Any], wanted: Any | None) -> Any:
-    """The type of most of the values: the wanted one if half of them fit it, else what the most frequent kind unifies to."""
+    """The type of most values: the wanted one if half of them fit it, else what the most frequent kind unifies to."""
     present = [value for value in values if value is not _MISSING and value is not None]
     if wanted is not None and 2 * sum(_fits(value, wanted) for value in present) >= len(present):
         return wanted
@@ -129,7 +129,7 @@ def _kind(value: Any) -> str:
     return "number" if type(value) in (int, float) else type(value).__name__
 
 
-def _inferred(value: Any) -> Any:
+def _inferred(value: Any) -> Any:  # noqa: PLR0911 - one kind a return
     if value is None:
         return pa.null()
     if isinstance(value, bool):
@@ -167,7 +167,7 @@ def _unified(first: Any, second: Any) -> Any | None:
     return None
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911 - one kind a return
     """Whether a value can be put into a type and come out as it was."""
     if value is None:
         return True
@@ -189,8 +189,9 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def _in_range(value: int, kind: Any) -> bool:
     if pt.is_unsigned_integer(kind):
-        return 0 <= value < 2**kind.bit_width
-    return -(2 ** (kind.bit_width - 1)) <= value < 2 ** (kind.bit_width - 1)
+        return 0 <= value < int(2 ** int(kind.bit_width))
+    half = int(2 ** (int(kind.bit_width) - 1))
+    return -half <= value < half
 
 
 def _dumped(value: Any) -> str:

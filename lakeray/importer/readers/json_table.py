@@ -22,11 +22,11 @@ _CONVERT = re.compile(r"Failed to convert JSON to ")
 _PATH = re.compile(r"Column\((/.*)\)", re.DOTALL)
 
 
-class NotATable(Exception):  # noqa: N818 - a finding, handled by the salvage, never shown
+class NotATable(Exception):
     """Text that pyarrow does not turn into one table with a row for every record.
 
-    ``path`` is pyarrow's name for the place of a clash of types; ``columns`` are top-level names whose arrays came out wrong;
-    ``deep`` says that some record is nested too deeply.
+    ``path`` is pyarrow's name for the place of a clash of types; ``columns`` are top-level names whose arrays came out
+    wrong; ``deep`` says that some record is nested too deeply.
     """
 
     def __init__(self, *, path: str | None = None, columns: tuple[str, ...] = (), deep: bool = False) -> None:
@@ -39,8 +39,8 @@ class NotATable(Exception):  # noqa: N818 - a finding, handled by the salvage, n
 class TableReader:
     """Reads blocks of one object.
 
-    ``wanted`` holds the types to read known columns as; a block that does not fit them is read as its own values say. pyarrow takes text that
-    looks like a time for a time, so columns where it did are remembered and read as strings.
+    ``wanted`` holds the types to read known columns as; a block that does not fit them is read as its own values say.
+    pyarrow takes text that looks like a time for a time, so columns where it did are remembered and read as strings.
     """
 
     def __init__(self, wanted: Any | None) -> None:

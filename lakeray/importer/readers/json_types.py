@@ -15,7 +15,8 @@ EXACT_INTEGERS = 2.0**53
 def wire_type(wanted: Any) -> Any | None:
     """The type in which JSON carries a column that shall become ``wanted``; None where inference knows better.
 
-    Dates, times and binary values are text in JSON and stay so; floats are read as 64 bits, so that coercion later sees all digits.
+    Dates, times and binary values are text in JSON and stay so; floats are read as 64 bits, so that coercion later sees
+    all digits.
     """
     if pt.is_boolean(wanted) or pt.is_integer(wanted) or pt.is_decimal(wanted):
         return wanted
@@ -95,7 +96,7 @@ def depth_of(kind: Any) -> int:
 
 
 def holds_large_floats(array: Any) -> bool:
-    """Whether a float at any depth is no number, or so large that it may stand for an integer it cannot hold exactly."""
+    """Whether a float at any depth is no number, or large enough to stand for an integer it cannot hold."""
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     for chunk in chunks:
         if pt.is_float64(chunk.type):

@@ -108,8 +108,8 @@ def open_bytes(file: BinaryIO, *, name: str, compression: str | None) -> Source:
 def text_source(source: Source, encoding: str, *, name: str) -> Source:
     """The source's text as UTF-8 without a byte order mark, which overrules ``encoding`` where there is one.
 
-    What the encoding cannot decode becomes the byte FF, which is never valid UTF-8: the record it stands in is refused by itself.
-    Raises ReadError for an encoding that is not known.
+    What the encoding cannot decode becomes the byte FF, which is never valid UTF-8: the record it stands in is refused
+    by itself. Raises ReadError for an encoding that is not known.
     """
     head = source.read(_PIECE)
     marks = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"))
@@ -271,6 +271,8 @@ class WatchedFile:
                 self._do("seek", here)
             size = min(size, max(0, self._size - self.tell()))
         out: bytes = self._do("read", size)
+        while 0 < len(out) < size and (more := self._do("read", size - len(out))):
+            out += more
         return out
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -23,7 +23,10 @@ from lakeray.importer.readers.stream import Source
 
 
 def read_text(source: Source, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
-    """Chunks of one column ``value`` without line ends; empty lines are rows, what follows the last line end only if there is something."""
+    """Chunks of one column ``value`` without line ends.
+
+    Empty lines are rows; what follows the last line end is one only if there is something.
+    """
     del name
     row = 1
     limit = options.max_record_bytes

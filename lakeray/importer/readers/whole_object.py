@@ -12,12 +12,12 @@ from lakeray.importer.readers.stream import Source
 
 
 def read_binary(source: Source, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
-    """One chunk with one row, column ``content``; refused above ``max_record_bytes``, which is never held in memory at once."""
+    """One chunk with one row, column ``content``, refused above ``max_record_bytes``: more is never held in memory."""
     del name
     content = source.read(options.max_record_bytes + 1)
     length = len(content)
     if length <= options.max_record_bytes:
-        table = pa.table({"content": pa.array([content], pa.large_binary() if length >= 2**31 else pa.binary())})  # noqa: PLR2004
+        table = pa.table({"content": pa.array([content], pa.large_binary() if length >= 2**31 else pa.binary())})
         yield Chunk(table=table, rows=pa.array([1], pa.int64()))
         return
     while piece := source.read(1 << 20):

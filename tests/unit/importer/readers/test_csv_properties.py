@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakeray.importer.readers import Refused, ReadOptions, read
+from lakeray.importer.readers import ReadOptions, Refused, read
 
 FIELDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.text('",\n\r;ab \\', max_size=6)
 WIDTH = 3

@@ -1,4 +1,4 @@
-"""Memory stays bounded whatever an object's size, its longest line or its compression; measured as a process's peak resident size."""
+"""A process's peak memory stays bounded whatever an object's size, its longest line or its compression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
 MIB = 2**20
-SIZE_MIB = 300
+SIZE_MIB = 300  # of each kind; a reader that kept it would need at least as much
 PROGRAM = """
 import io, resource, sys, zlib
 import numpy, pyarrow, pyarrow.csv, pyarrow.json, msgspec, orjson
