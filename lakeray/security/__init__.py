@@ -1,1 +1,1 @@
-
+"""Secrets by reference, whoever may see them."""

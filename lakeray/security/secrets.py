@@ -69,7 +69,7 @@ def _sealed(value: bytes) -> _Sealed:
 
 
 def resolve(reference: str) -> Secret:
-    """The secret that ``reference`` names. Raises ConfigError, naming the reference, when it is missing, empty or unreadable."""
+    """The secret that ``reference`` names. Raises ConfigError, naming it, when it is missing, empty or unreadable."""
     kind, _, name = reference.partition(":")
     if kind == "env" and name:
         return Secret(reference, _from_environment(reference, name))

@@ -1,1 +1,1 @@
-
+"""What happens to rows between a reader and a table."""

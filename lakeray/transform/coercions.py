@@ -60,7 +60,9 @@ class Converted:
     cut: int = 0
 
 
-def convert(array: pa.Array, target: pa.DataType, *, keep_unknown: bool = True) -> Converted:
+def convert(  # noqa: PLR0911  a table of types
+    array: pa.Array, target: pa.DataType, *, keep_unknown: bool = True
+) -> Converted:
     """``array`` as ``target`` by the table above; never raises for a value.
 
     Without ``keep_unknown``, a struct field that the type lacks does not mark the value: it is named in ``unknown``
@@ -90,7 +92,7 @@ def _marked(array: pa.Array, values: pa.Array | Converted) -> Converted:
     return Converted(values=values, misfits=pc.and_not(array.is_valid(), values.is_valid()))
 
 
-def _scalar(array: pa.Array, target: pa.DataType) -> pa.Array | Converted:
+def _scalar(array: pa.Array, target: pa.DataType) -> pa.Array | Converted:  # noqa: PLR0911  a table of types
     if is_text(target):
         return _to_text(array, target)
     if is_binary(target):

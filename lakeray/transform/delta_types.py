@@ -51,7 +51,7 @@ def delta_type(kind: pa.DataType) -> pa.DataType | None:
     return _scalar(kind)
 
 
-def _scalar(kind: pa.DataType) -> pa.DataType:
+def _scalar(kind: pa.DataType) -> pa.DataType:  # noqa: PLR0911  a table of types
     if kind in _UNSIGNED:
         return _UNSIGNED[kind]
     if pt.is_float16(kind):

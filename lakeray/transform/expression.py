@@ -16,7 +16,7 @@ from sqlglot import exp
 from lakeray.errors import TransformError
 from lakeray.transform import arithmetic, dialect
 from lakeray.transform.delta_types import is_text
-from lakeray.transform.engine import CHUNK, VOLATILE, Engine
+from lakeray.transform.engine import CHUNK, VOLATILE, Engine, projection
 from lakeray.transform.lenient import Lenient, rewritten
 
 _ARITHMETIC: dict[type[exp.Expr], str] = {exp.Add: "add", exp.Sub: "subtract", exp.Mul: "multiply"}
@@ -112,9 +112,10 @@ def check_columns(expression: Expression, names: Iterable[str]) -> None:
 def bind(expression: Expression, engine: Engine, source: str = CHUNK) -> Bound:
     """The expression over the columns of ``source``. Raises TransformError for what only the engine can know."""
     text = dialect.sql_of(expression.tree)
-    plain = _planned(expression, lambda: engine.shape(f"SELECT ({text}) AS x FROM {source}"))
+    plain = _planned(expression, lambda: engine.shape(projection([("x", f"({text})")], source)))
     _check_meaning(expression, plain, engine, source)
     tree = rewritten(_microseconds(expression.tree.copy()), _spelt_out)
+    tree = rewritten(tree, _Parsers(engine, source).as_cast)
     nodes = [node for node in tree.walk() if isinstance(node, (*_ARITHMETIC, *_COMPARISONS, exp.Div, exp.Mod, exp.Neg))]
     parts = [part for node in nodes for part in (node, node.this, node.args.get("expression") or node.this)]
     found = _planned(expression, lambda: engine.types([dialect.sql_of(part) for part in parts], source))
@@ -143,7 +144,7 @@ def _planned(expression: Expression, work: Callable[[], _Planned]) -> _Planned:
 def _check_meaning(expression: Expression, plain: str, engine: Engine, source: str) -> None:
     """The engine must read the user's own text as the tree was read."""
     try:
-        own = engine.shape(f"SELECT ({expression.sql}\n) AS x FROM {source}")
+        own = engine.shape(projection([("x", f"({expression.sql}\n)")], source))
     except Exception as error:  # noqa: BLE001
         what = str(error).splitlines()[0]
         raise refused(expression.rule, expression.text, f"cannot be planned: {what}", hint=_KEYWORD_HINT) from None
@@ -175,7 +176,7 @@ def _cast_side(node: exp.Expr, side: str, kind: pa.DataType, other: pa.DataType)
 
 
 def _spelt_out(node: exp.Expr) -> exp.Expr:
-    """BETWEEN and lists that must be computed as what they are short for, so that what is looked at in which order is plain."""
+    """BETWEEN, computed lists and CASE x WHEN as what they are short for: it is plain what is looked at, when."""
     if isinstance(node, exp.Between):
         above = exp.GTE(this=node.this.copy(), expression=node.args["low"].copy())
         below = exp.LTE(this=node.this.copy(), expression=node.args["high"].copy())
@@ -183,7 +184,31 @@ def _spelt_out(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.In) and not all(isinstance(item, exp.Literal) for item in node.expressions):
         tests: list[exp.Expr] = [exp.EQ(this=node.this.copy(), expression=item.copy()) for item in node.expressions]
         return exp.Paren(this=reduce(_or, tests))
+    if isinstance(node, exp.Case) and node.this is not None:
+        for branch in node.args["ifs"]:
+            branch.set("this", exp.EQ(this=node.this.copy(), expression=branch.this.copy()))
+        node.set("this", None)
     return node
+
+
+class _Parsers:
+    """``to_timestamp(text)`` and ``to_date(text)`` as the casts that they are, whose failures are understood."""
+
+    def __init__(self, engine: Engine, source: str) -> None:
+        self._engine = engine
+        self._source = source
+
+    def as_cast(self, node: exp.Expr) -> exp.Expr:
+        name = str(node.this).lower() if isinstance(node, exp.Anonymous) else ""
+        if name not in _PARSERS or len(node.expressions) != 1:
+            return node
+        operand = node.expressions[0]
+        if not is_text(self._engine.types([dialect.sql_of(operand)], self._source)[0]):
+            return node
+        return exp.Cast(this=operand.copy(), to=dialect.type_of(_PARSERS[name]))
+
+
+_PARSERS = {"to_timestamp": "TIMESTAMP(6)", "to_date": "DATE"}
 
 
 def _or(first: exp.Expr, rest: exp.Expr) -> exp.Expr:

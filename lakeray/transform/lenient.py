@@ -75,6 +75,9 @@ class Lenient:
                 return None
             self._kinds.append("cast")
             return f"({_sql(node.this)} IS NOT NULL AND {_sql(node)} IS NULL)"
+        if _is_arrow_cast(node):
+            self._kinds.append("cast")
+            return f"({_sql(node.expressions[0])} IS NOT NULL AND {_sql(node)} IS NULL)"
         if "operation" in node.meta:
             self._kinds.append("range")
             sides = [_sql(side) for side in _operands(node)]
@@ -92,15 +95,13 @@ class Lenient:
         for branch in node.args["ifs"]:
             first, then = self._failed(branch.this), self._failed(branch.args["true"])
             matters = matters or first is not None or then is not None
-            test = _sql(branch.this) if node.this is None else f"({_sql(node.this)} = {_sql(branch.this)})"
             branches += [f"WHEN {first} THEN TRUE"] if first else []
-            branches.append(f"WHEN {test} THEN {then or 'FALSE'}")
+            branches.append(f"WHEN {_sql(branch.this)} THEN {then or 'FALSE'}")
         default = node.args.get("default")
         last = None if default is None else self._failed(default)
-        operand = None if node.this is None else self._failed(node.this)
         if not matters and last is None:
-            return operand
-        return _any([operand, f"(CASE {' '.join(branches)} ELSE {last or 'FALSE'} END)"])
+            return None
+        return f"(CASE {' '.join(branches)} ELSE {last or 'FALSE'} END)"
 
 
 def _any(parts: list[str | None]) -> str | None:
@@ -132,12 +133,18 @@ def _strict_node(node: exp.Expr) -> exp.Expr:
 def _lenient_node(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast):
         return exp.TryCast(this=node.this.copy(), to=node.args["to"].copy())
+    if _is_arrow_cast(node):
+        return exp.Anonymous(this="arrow_try_cast", expressions=[part.copy() for part in node.expressions])
     if "operation" in node.meta:
         return _call(node, lenient=True)
     if node.meta.get("divides"):
         divisor = exp.Anonymous(this="nullif", expressions=[node.expression.copy(), exp.Literal.number(0)])
         return type(node)(this=node.this.copy(), expression=divisor)
     return node
+
+
+def _is_arrow_cast(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).lower() == "arrow_cast"
 
 
 def _operands(node: exp.Expr) -> list[exp.Expr]:

@@ -90,6 +90,7 @@ class Passage:
         self._refused: list[tuple[pa.BooleanArray, str, str]] = []
 
     def transformed(self, *, generated: int, filtered: int) -> Transformed:
+        """What becomes of the chunk; ``generated`` and ``filtered`` rows are a hook's."""
         parts, plan = self._parts, self._shape.plan
         computed = plan.compute(self._before)
         after = self._selected(computed)
@@ -141,8 +142,9 @@ class Passage:
     def _selected(self, computed: Computed) -> pa.Table:
         """The row after select, in types that a table can hold."""
         shape, plan = self._shape, self._shape.plan
-        for bound in plan.selected.values():
-            self._refuse(computed.errors.get(bound.rule), bound.rule, plan.reason(bound.rule))
+        for name in plan.selected:
+            rule = f"select:{name}"
+            self._refuse(computed.errors.get(rule), rule, plan.reason(rule))
         columns: list[pa.Array | pa.ChunkedArray] = []
         for name in shape.names:
             bound = plan.selected.get(name)
@@ -201,8 +203,9 @@ class Passage:
         certain = bad if erred is None else pc.and_not(bad, erred)
         count = pc.sum(certain).as_py()
         if count:
+            rows = "1 row" if count == 1 else f"{count} rows"
             raise ExpectationFailed(
-                f"the expectation {expectation.name!r} is violated by {count} row{'s' if count > 1 else ''} of one chunk",
+                f"the expectation {expectation.name!r} is violated by {rows} of one chunk",
                 hint=f"it says {' '.join(expectation.sql.split())!r} with on_violation: fail; nothing was committed",
             )
 

@@ -20,8 +20,8 @@ _BLOCK = 4096
 class Computed:
     """What one query gave for a chunk: arrays as long as the chunk.
 
-    ``values`` by rule; ``errors`` by rule is true where the rule's expression erred (its value there means nothing), and
-    absent where it erred nowhere.
+    ``values`` by rule; ``errors`` by rule is true where the rule's expression erred (its value there means nothing),
+    and absent where it erred nowhere.
     """
 
     values: dict[str, pa.ChunkedArray]
@@ -29,10 +29,10 @@ class Computed:
 
 
 class Plan:
-    """Expressions over chunks of one ``schema``: ``select`` by column name, then ``checks``, which see what
-    ``select`` made.
+    """Expressions over chunks of one ``schema``.
 
-    Raises TransformError when an expression cannot be used with this schema, or when a check is not a boolean.
+    ``select`` by column name, then ``checks``, which see what ``select`` made. Raises
+    TransformError when an expression cannot be used with this schema, or when a check is not a boolean.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Plan:
         return Computed(values=values, errors=errors)
 
     def _single(self, row: pa.Table) -> Computed:
-        """One row of which some expression errs: each expression by itself, until none is left that could see the row."""
+        """One row of which some expression errs: each expression by itself."""
         values = {bound.rule: pa.chunked_array([pa.nulls(1, bound.kind)]) for bound in self._bounds()}
         errors: dict[str, pa.BooleanArray] = {}
         self._engine.put(row)

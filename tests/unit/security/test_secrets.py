@@ -82,7 +82,7 @@ def test_no_text_of_a_secret_shows_it(secret: Secret, caplog: pytest.LogCaptureF
     texts += [
         str(getattr(secret, name)) for name in dir(secret) if name != "reveal" and not callable(getattr(secret, name))
     ]
-    texts += [repr(getattr(secret, "_Secret__value"))]
+    texts += [repr(secret._Secret__value)]
     for text in texts:
         assert VALUE not in text
     assert not hasattr(secret, "__dict__")

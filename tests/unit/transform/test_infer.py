@@ -198,8 +198,10 @@ def test_what_delta_types_say_can_be_written(tmp_path: Any) -> None:
     from deltalake import DeltaTable, write_deltalake
 
     columns = {
-        "u": pa.array([2**63 - 1], pa.uint64()), "f": pa.array([1.5], pa.float16()), "t": pa.array([1], pa.time64("ns")),
-        "d": pa.array([1000], pa.duration("ns")), "ts": pa.array([1000], pa.timestamp("ns")), "v": pa.array(["x"], pa.string_view()),
+        "u": pa.array([2**63 - 1], pa.uint64()), "f": pa.array([1.5], pa.float16()),
+        "t": pa.array([1], pa.time64("ns")),
+        "d": pa.array([1000], pa.duration("ns")), "ts": pa.array([1000], pa.timestamp("ns")),
+        "v": pa.array(["x"], pa.string_view()),
         "dec": pa.array([Decimal("1.5")], pa.decimal256(50, 2)), "day": pa.array([dt.date(2020, 1, 1)], pa.date64()),
         "l": pa.array([[1]], pa.large_list(pa.uint8())), "e": pa.array([{"x": [], "y": 1}]),
         "m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.uint32())), "k": pa.array(["a"]).dictionary_encode(),
