@@ -208,7 +208,7 @@ def wires(draw: st.DrawFn) -> tuple[pa.Array, pa.DataType]:
 @settings(max_examples=300, deadline=None)
 @given(wires(), st.sampled_from(["add_columns", "rescue", "ignore"]))
 def test_no_value_is_ever_lost(wire: tuple[pa.Array, pa.DataType], evolution: str) -> None:
-    """Every value is, whole, in the column or in the rescued data, or its row is refused; nothing comes from nowhere."""
+    """Every value is, whole, in the column or in the rescued data, or its row is refused; nothing is invented."""
     array, target = wire
     done = run(pa.schema([("c", target)]), evolution, {"c": array})
     refused = {row for row, _, _ in done.refused}
