@@ -12,7 +12,8 @@ T = TypeVar("T")
 def eventually(check: Callable[[], T], within_s: float, *, every_s: float = 0.05) -> T:
     """The first truthy result of ``check()``.
 
-    An exception counts as not yet; after ``within_s`` seconds the last one is raised, or AssertionError with the last result.
+    An exception counts as not yet; after ``within_s`` seconds the last one is raised, or AssertionError with the last
+    result.
     """
     deadline = time.monotonic() + within_s
     while True:

@@ -1,18 +1,18 @@
 """The object store on Azure Blob Storage keeps every condition inside the request that depends on it.
 
 - Reads carry ``If-Match``; ``create`` is ``If-None-Match: *``.
-- The service has no dependable start-after for deep keys (an emulator ignores it): ``list`` walks down the folders of ``start_after``,
-  so that everything before it is passed over folder by folder, and drops the rest of one folder's names here.
-- An account with a hierarchical namespace lists its folders in another order: it is walked folder by folder and sorted here, with memory
-  for the largest folder. No emulator has one: this way was tested on a flat account only.
-- Names with a backslash are refused: the service would store them under another name.
+- The service has no dependable start-after for deep keys (an emulator ignores it): ``list`` walks down the folders of
+  ``start_after``, so that everything before it is passed over folder by folder, and drops the rest of one folder's
+  names here.
+- An account with a hierarchical namespace lists its folders in another order: it is walked folder by folder and sorted
+  here, with memory for the largest folder. No emulator has one: this way was tested on a flat account only.
+- Names with a backslash, or a segment ``.`` or ``..``, are refused: the service would store them under another name.
 - Folder markers (``hdi_isfolder``, or an empty blob whose name ends in a slash) are no objects.
 """
 
 from __future__ import annotations
 
 import base64
-import itertools
 import secrets
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
@@ -26,15 +26,14 @@ from lakeray.errors import ObjectChanged, ObjectError, ObjectExists, ObjectNotFo
 from lakeray.objects import split
 from lakeray.objects.azure_client import AzureClient, client
 from lakeray.objects.azure_errors import judge
+from lakeray.objects.azure_listing import Listing
 from lakeray.objects.azure_settings import AzureSettings
 from lakeray.objects.contact import BucketNotFound, OutOfRange
-from lakeray.objects.port import LISTING, ObjectInfo
+from lakeray.objects.port import LISTING, ObjectInfo, Ranges
 from lakeray.objects.streams import PartWriter, reader
 from lakeray.objects.uris import bucket_and_key, root_of
 
-_PAGE_ROWS: Final = 5000
 _COPY_POLL_S: Final = 0.2
-_FIRST_AMBIGUOUS: Final = "\ue000"
 
 
 def azure_store(uri: str) -> AzureStore:
@@ -62,8 +61,12 @@ class AzureStore:
 
     def _blob(self, uri: str) -> Any:
         container, key = _place(uri)
-        if "\\" in key:
-            raise ObjectError(f"{uri} holds a backslash, which Azure takes for a slash", hint="use another character", uri=uri)
+        if "\\" in key or any(segment in (".", "..") for segment in key.split("/")):
+            raise ObjectError(
+                f"{uri} holds a backslash or a segment of dots, which Azure would store under another name",
+                hint="use another name",
+                uri=uri,
+            )
         return self.client.blob(container, key)
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[pa.RecordBatch]:
@@ -90,7 +93,7 @@ class AzureStore:
             return False  # not everyone may ask; a listing out of order is refused below
         return bool(about.get("is_hns_enabled"))
 
-    def split(self, prefix: str, parts: int) -> list[tuple[str, str | None]]:
+    def split(self, prefix: str, parts: int) -> Ranges:
         """Keeps ``ObjectStore.split``, by folders only: one long flat folder is one range."""
         return split.split(_Probe(self, prefix), prefix, parts)
 
@@ -160,7 +163,10 @@ class AzureStore:
         self.client.call(uri, lambda: blob.upload_blob(data, overwrite=True))
 
     def open_write(self, uri: str) -> BinaryIO:
-        """Keeps ``ObjectStore.open_write`` by blocks; what is discarded or left by a killed process is dropped by Azure after a week."""
+        """Keeps ``ObjectStore.open_write`` by blocks.
+
+        What is discarded or left by a killed process is dropped by Azure after a week.
+        """
         return cast("BinaryIO", PartWriter(_Blocks(self, uri)))
 
     def delete(self, uri: str) -> None:
@@ -192,113 +198,6 @@ class AzureStore:
         status = self.client.call(source, run)
         if status != "success":
             raise StoreUnavailable(f"{source} was not copied to {target}: {status}", hint="try again", uri=source)
-
-
-class Listing:
-    """Blobs of one container in the order of their names.
-
-    ``hierarchical`` accounts are listed one folder at a time and sorted; flat ones in the service's order, which is checked.
-    """
-
-    def __init__(self, line: AzureClient, container: str, root: str, *, hierarchical: bool) -> None:
-        self._client = line
-        self._container = line.container(container)
-        self._root = root
-        self._hierarchical = hierarchical
-
-    def pages(self, prefix: str, after: str) -> Iterator[list[BlobProperties]]:
-        """All blobs below ``prefix`` with a name above ``after``, without folder markers, ascending."""
-        if after > prefix and not after.startswith(prefix):
-            return
-        if self._hierarchical or (after.startswith(prefix) and "/" in after[len(prefix) :]):
-            yield from self._walk(prefix, after)
-        else:
-            yield from self._flat(prefix, after)
-
-    def _walk(self, prefix: str, after: str) -> Iterator[list[BlobProperties]]:
-        """``pages`` by one listing a folder, each sorted here."""
-        blobs: list[BlobProperties] = []
-        for each in self.folder(prefix):
-            if not isinstance(each, BlobPrefix):
-                if each.name > after and not _is_marker(each):
-                    blobs.append(each)
-                continue
-            if each.name < after and not after.startswith(each.name):
-                continue
-            if blobs:
-                yield blobs
-                blobs = []
-            yield from self.pages(each.name, after)
-        for start in range(0, len(blobs), _PAGE_ROWS):
-            yield blobs[start : start + _PAGE_ROWS]
-
-    def _flat(self, prefix: str, after: str) -> Iterator[list[BlobProperties]]:
-        token, last = None, ""
-        while True:
-            blobs, token = self._page(prefix, token, delimiter=None)
-            good = _unambiguous(blobs, len(prefix))
-            names = [last, *(blob.name for blob in blobs[:good])]
-            if any(first >= second for first, second in itertools.pairwise(names) if first):
-                raise self._disorder(prefix)
-            kept = [blob for blob in blobs[:good] if blob.name > after and not _is_marker(blob)]
-            if kept:
-                yield kept
-            last = names[-1]
-            if good < len(blobs):
-                yield from self._walk(prefix, max(after, last))
-                return
-            if not token:
-                return
-
-    def _disorder(self, prefix: str) -> ObjectError:
-        return ObjectError(
-            f"{self._root}{prefix} is listed out of order",
-            hint="if the account has a hierarchical namespace, address it as abfss://container@account.dfs.core.windows.net/... "
-            "with an identity that may read the account's information",
-            uri=self._root + prefix,
-        )
-
-    def folder(self, prefix: str) -> list[Any]:
-        """Blobs with BlobPrefix entries directly under ``prefix``, ascending."""
-        found: list[Any] = []
-        token = None
-        while True:
-            page, token = self._page(prefix, token, delimiter="/")
-            found += page
-            if not token:
-                return sorted(found, key=lambda each: each.name)
-
-    def _page(self, prefix: str, token: str | None, *, delimiter: str | None) -> tuple[list[Any], str | None]:
-        options: dict[str, Any] = {"name_starts_with": prefix, "results_per_page": _PAGE_ROWS}
-        if self._hierarchical:
-            options["include"] = ["metadata"]
-
-        async def get() -> tuple[list[Any], str | None]:
-            if delimiter:
-                items = self._container.walk_blobs(delimiter=delimiter, **options)
-            else:
-                items = self._container.list_blobs(**options)
-            pages = items.by_page(continuation_token=token)
-            async for page in pages:
-                return [each async for each in page], pages.continuation_token
-            return [], None
-
-        return self._client.call(self._root + prefix, get)
-
-
-def _unambiguous(blobs: list[BlobProperties], start: int) -> int:
-    """How many names from the first on sort alike by UTF-8 and by UTF-16, which the emulator goes by: those without a character above
-    U+DFFF. Every name that is listed later is greater than all of them in both orders.
-    """  # noqa: D205 - one sentence
-    for count, blob in enumerate(blobs):
-        name = blob.name
-        if not name.isascii() and max(name[start:], default="") >= _FIRST_AMBIGUOUS:
-            return count
-    return len(blobs)
-
-
-def _is_marker(blob: BlobProperties) -> bool:
-    return not blob.size and (blob.name.endswith("/") or (blob.metadata or {}).get("hdi_isfolder") == "true")
 
 
 class _Blocks:
@@ -348,7 +247,7 @@ class _Probe:
         self._listing = Listing(store.client, container, self._root, hierarchical=False)
 
     def children(self, prefix: str) -> split.Children:
-        found, token = self._listing._page(prefix[len(self._root) :], None, delimiter="/")  # noqa: SLF001
+        found, token = self._listing.page(prefix[len(self._root) :], None, delimiter="/")
         return split.Children(
             objects=sorted(self._root + each.name for each in found if not isinstance(each, BlobPrefix)),
             prefixes=sorted(self._root + each.name for each in found if isinstance(each, BlobPrefix)),
@@ -388,7 +287,9 @@ def _info(uri: str, found: BlobProperties) -> ObjectInfo:
 
 
 def _changed(uri: str) -> ObjectChanged:
-    return ObjectChanged(f"{uri} is no longer the version that was listed", hint="the next discovery finds it anew", uri=uri)
+    return ObjectChanged(
+        f"{uri} is no longer the version that was listed", hint="the next discovery finds it anew", uri=uri
+    )
 
 
 def _gone(uri: str, error: ObjectNotFound) -> ObjectError:

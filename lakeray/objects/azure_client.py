@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 
 class _FileSystem(adlfs.AzureBlobFileSystem):  # type: ignore[misc]
-    """adlfs with our timeouts and one try per request: a hidden retry could not be told from another writer's success."""
+    """adlfs with our timeouts and one try per request.
+
+    A hidden retry could not be told from another writer's success.
+    """
 
     settings: AzureSettings
 

@@ -38,12 +38,12 @@ class AzureSettings:
 
     @classmethod
     def from_environment(cls, uri: str) -> AzureSettings:
-        """Settings for the account of ``uri``: the one in ``container@account.dfs.core.windows.net``, else the variables'.
+        """Settings for the account in ``uri`` (``container@account.dfs.core.windows.net``), else the variables'.
 
         Reads ``AZURE_STORAGE_CONNECTION_STRING``, ``AZURE_STORAGE_ACCOUNT_NAME``, ``AZURE_STORAGE_ACCOUNT_KEY``,
-        ``AZURE_STORAGE_SAS_TOKEN``, ``AZURE_STORAGE_ENDPOINT``, ``AZURE_STORAGE_USE_EMULATOR``, ``AZURITE_BLOB_STORAGE_URL`` and
-        ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET``, ``AZURE_TENANT_ID`` (also as ``AZURE_STORAGE_CLIENT_ID`` ...). Raises
-        AccessDenied when no account is named.
+        ``AZURE_STORAGE_SAS_TOKEN``, ``AZURE_STORAGE_ENDPOINT``, ``AZURE_STORAGE_USE_EMULATOR``,
+        ``AZURITE_BLOB_STORAGE_URL`` and ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET``, ``AZURE_TENANT_ID`` (also as
+        ``AZURE_STORAGE_CLIENT_ID`` ...). Raises AccessDenied when no account is named.
         """
         told = _connection_string(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
         wanted, host = _account_in(uri)

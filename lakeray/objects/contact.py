@@ -1,7 +1,8 @@
 """Calls to a store's endpoint end in an answer or in an ObjectError that says what to do.
 
-The first contact is impatient: until an endpoint has answered once, a call gives up after ``FIRST_CONTACT_S``, so that a wrong address or
-variable is told within ten seconds. Later, and whenever the store asks to slow down, calls are repeated with growing, jittered pauses.
+The first contact is impatient: until an endpoint has answered once, a call gives up after ``FIRST_CONTACT_S``, so that
+a wrong address or variable is told within ten seconds. Later, and whenever the store asks to slow down, calls are
+repeated with growing, jittered pauses.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class OutOfRange(ObjectError):
 class Verdict:
     """What a failed call means.
 
-    ``answered``: the endpoint itself spoke, so address and network are right. ``retry``: the same call may succeed later. ``throttled``:
-    the store asked for patience.
+    ``answered``: the endpoint itself spoke, so address and network are right. ``retry``: the same call may succeed
+    later. ``throttled``: the store asked for patience.
     """
 
     error: ObjectError
@@ -85,7 +86,8 @@ class Contact:
                 verdict = self._judge(uri, error)
                 self._answered |= verdict.answered
                 tries += 1
-                pause = random.uniform(0.5, 1) * min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S)  # noqa: S311 - jitter is no secret
+                jitter = random.uniform(0.5, 1)  # noqa: S311 - no secret
+                pause = jitter * min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S)
                 patience = PATIENCE_S if self._answered or verdict.throttled else _FIRST_RETRIES_S
                 if not verdict.retry or self._clock() - started + pause > patience:
                     raise verdict.error from error
@@ -105,7 +107,10 @@ class Contact:
 
 
 def unreachable(error: BaseException) -> str:
-    """Why no answer came, read from the types along the error's chain: the words of client libraries differ and mislead."""
+    """Why no answer came, read from the types along the error's chain.
+
+    The words of client libraries differ and mislead.
+    """
     kinds: list[type[BaseException]] = []
     waiting: list[object] = [error]
     while waiting and len(kinds) < _DEEPEST_CHAIN:
@@ -114,7 +119,12 @@ def unreachable(error: BaseException) -> str:
             kinds.append(type(each))
             # botocore keeps its cause in kwargs, azure-core in inner_exception, aiohttp in os_error.
             told = getattr(each, "kwargs", None)
-            waiting += [each.__context__, each.__cause__, getattr(each, "inner_exception", None), getattr(each, "os_error", None)]
+            waiting += [
+                each.__context__,
+                each.__cause__,
+                getattr(each, "inner_exception", None),
+                getattr(each, "os_error", None),
+            ]
             waiting.append(told.get("error") if isinstance(told, dict) else None)
     names = " ".join(kind.__name__ for kind in kinds)
     if any(issubclass(kind, socket.gaierror) for kind in kinds) or "DNSError" in names:

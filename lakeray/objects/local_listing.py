@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# ruff: noqa: PTH116, PTH120
+# Paths stay text: Path would fold "//" without a word, and costs a listing half its speed.
 import bisect
 import contextlib
 import errno
@@ -97,7 +99,10 @@ def _identities_above(folder: str) -> frozenset[_Identity]:
 
 
 class _Folder:
-    """What one folder holds, each kind in key order: code point order is UTF-8 byte order, a folder sorts as its name with a slash."""
+    """What one folder holds, each kind in key order.
+
+    Code point order is UTF-8 byte order, a folder sorts as its name with a slash.
+    """
 
     def __init__(self, path: str, begin: str = "") -> None:
         self.path = path
@@ -148,7 +153,10 @@ _Level = tuple[str, Iterator["list[os.DirEntry[str]] | os.DirEntry[str]"], froze
 def _walk(
     folder: str, begin: str, after: str, above: frozenset[_Identity], translate: _Translate
 ) -> Iterator[tuple[list[str], list[os.stat_result]]]:
-    """Paths with statuses of all regular files, in runs; depth first on an explicit stack, so that no depth is too deep."""
+    """Paths with statuses of all regular files, in runs.
+
+    Depth first on an explicit stack, so that no depth is too deep.
+    """
     with translate(folder):
         stack: list[_Level] = [(folder, _Folder(folder, begin).steps(after), above)]
     while stack:
@@ -245,7 +253,10 @@ def _names(folder: str) -> list[tuple[str, bool]]:
 
 
 def _units(folder: str, begin: str = "") -> list[tuple[str, bool]]:
-    """Paths in key order, with whether each is a folder that may be opened; a linked one may not, it could lead in a circle."""
+    """Paths in key order, with whether each is a folder that may be opened.
+
+    A linked one may not, it could lead in a circle.
+    """
     found = _Folder(folder, begin)
     units = [(folder + entry.name, False) for entry in found.files]
     units += [(folder + _slashed(entry), not entry.is_symlink()) for entry in found.folders]

@@ -5,12 +5,13 @@
 | a last ``/`` | everything below that folder |
 | ``*`` | any characters but ``/``, also none |
 | ``?`` | one character but ``/`` |
-| ``[a-z]``, ``[!a-z]`` | one character (not) of these, never ``/``; ``[*]``, ``[?]``, ``[[]``, ``[{]`` are the characters themselves |
+| ``[a-z]``, ``[!a-z]`` | one character (not) of these, never ``/`` |
+| ``[*]``, ``[?]``, ``[[]``, ``[{]`` | the character itself |
 | ``**`` | any characters; ``**/`` any number of folders, also none |
 | ``{year}`` | like ``*`` but at least one character, the fewest that fit; becomes a column |
 
-A uri without any of these names one object, or everything below the folder of that name. Everything before the first wildcard goes into the
-listing as its prefix. Bucket and scheme are literal.
+A uri without any of these names one object, or everything below the folder of that name. Everything before the first
+wildcard goes into the listing as its prefix. Bucket and scheme are literal.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ TEMPORARY_SUFFIXES: Final = (
     ".temp",
     ".tmp",
 )
-"""Endings, in any case, of names that are being written: by browsers, WinSCP, Flink, HDFS ``put``, editors and most copying tools."""
+"""Endings, in any case, of names that are being written.
+
+By browsers, WinSCP, Flink, HDFS ``put``, editors and most copying tools.
+"""
 
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]/]*\]|\{[^{}/]*\}|[\s\S]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEMPORARY: Final = (
     r"(?:^|/)\."  # hidden, and .lakeray-tmp- of the local store
-    r"|(?:^|/)_[^/=]*(?:/|$)"  # _SUCCESS, _temporary/, _delta_log/, _lakeray/; but _k=v is a partition, as Spark sees it
+    # _SUCCESS, _temporary/, _delta_log/, _lakeray/; but _k=v is a partition, as Spark sees it
+    r"|(?:^|/)_[^/=]*(?:/|$)"
     r"|(?i:" + "|".join(re.escape(suffix).replace("\\~", "~") for suffix in TEMPORARY_SUFFIXES) + r")$"
 )
 # RE2's $ is the end of the text, Python's also stands before a last newline.
@@ -57,9 +62,9 @@ _TEMPORARY_PYTHON = re.compile(_TEMPORARY.replace("$", r"\Z"))
 class SourcePattern:
     """A source uri, understood.
 
-    ``prefix`` is its literal beginning, for ``ObjectStore.list``. ``root`` is the last folder in that, with its slash: what partition
-    columns and temporary names are relative to. ``names`` are the template's columns in order. ``regex`` matches whole uris, in the syntax
-    that Python and RE2 share.
+    ``prefix`` is its literal beginning, for ``ObjectStore.list``. ``root`` is the last folder in that, with its slash:
+    what partition columns and temporary names are relative to. ``names`` are the template's columns in order. ``regex``
+    matches whole uris, in the syntax that Python and RE2 share.
     """
 
     uri: str
@@ -70,10 +75,15 @@ class SourcePattern:
 
     @classmethod
     def parse(cls, uri: str) -> Self:
-        """Understand ``uri``. Raises SpecError for a wildcard in the bucket, or a template that is misspelt or used twice."""
+        """Understand ``uri``.
+
+        Raises SpecError for a wildcard in the bucket, or a template that is misspelt or used twice.
+        """
         head = root_of(uri)
         if any(char in head for char in "*?[{"):
-            raise SpecError(f"{uri}: the bucket is a wildcard", hint="name the bucket; wildcards stand behind it", uri=uri)
+            raise SpecError(
+                f"{uri}: the bucket is a wildcard", hint="name the bucket; wildcards stand behind it", uri=uri
+            )
         tokens = _TOKEN.findall(uri[len(head) :])
         literal, parts, names, only_literal = head, [_escape(head)], list[str](), True
         for token in tokens:
@@ -124,7 +134,7 @@ class SourcePattern:
         return {name: pc.struct_field(found, name) for name in self.names}
 
 
-def _translate(token: str, uri: str, names: list[str]) -> tuple[str, str | None]:
+def _translate(token: str, uri: str, names: list[str]) -> tuple[str, str | None]:  # noqa: PLR0911 - a table
     """The token's regular expression, with its text where it is literal."""
     match token:
         case "**/":
@@ -143,7 +153,7 @@ def _translate(token: str, uri: str, names: list[str]) -> tuple[str, str | None]
             raise SpecError(f"{uri}: {token} is {what}", hint=hint, uri=uri)
         names.append(name)
         return f"(?P<{name}>[^/]+?)", None
-    if token[0] == "[" and len(token) > 2:
+    if token[0] == "[" and len(token) >= len("[x]"):
         return _character_class(token[1:-1], uri)
     return _escape(token), token
 
@@ -172,7 +182,8 @@ def _escape(text: str) -> str:
 def hive_columns(uri: str, root: str) -> dict[str, str | None]:
     """Partition columns from ``key=value`` folders between ``root`` and the object's name, percent-decoded.
 
-    ``__HIVE_DEFAULT_PARTITION__`` is None. Of two folders with one key the deeper counts. Raises ObjectError when ``uri`` is not below ``root``.
+    ``__HIVE_DEFAULT_PARTITION__`` is None. Of two folders with one key the deeper counts. Raises ObjectError when
+    ``uri`` is not below ``root``.
     """
     found: dict[str, str | None] = {}
     for folder in relative(uri, root).split("/")[:-1]:
@@ -185,8 +196,8 @@ def hive_columns(uri: str, root: str) -> dict[str, str | None]:
 def is_temporary(path: str) -> bool:
     """Whether a name is half-written or bookkeeping rather than data. ``path`` is relative to the source's root.
 
-    So are all paths with a segment that begins with ``.``, or with ``_`` and holds no ``=`` (``_SUCCESS``, ``_temporary/``, ``_delta_log/``,
-    ``_lakeray/``), or that end in one of ``TEMPORARY_SUFFIXES`` in any case.
+    So are all paths with a segment that begins with ``.``, or with ``_`` and holds no ``=`` (``_SUCCESS``,
+    ``_temporary/``, ``_delta_log/``, ``_lakeray/``), or that end in one of ``TEMPORARY_SUFFIXES`` in any case.
     """
     return _TEMPORARY_PYTHON.search(path) is not None
 

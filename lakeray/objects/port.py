@@ -1,7 +1,8 @@
 """The contract of an object store, in terms that local folders, S3 and Azure can all keep.
 
-An *object* is one immutable version: ``(uri, size, etag, version_id)`` is its identity. A uri is ``scheme://bucket/`` followed by
-the raw key, never percent-encoded; a local path is its own uri (``/data/x`` or ``file:///data/x``, reported as it was asked for).
+An *object* is one immutable version: ``(uri, size, etag, version_id)`` is its identity. A uri is ``scheme://bucket/``
+followed by the raw key, never percent-encoded; a local path is its own uri (``/data/x`` or ``file:///data/x``, reported
+as it was asked for).
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ LISTING = pa.schema(
 ``<mtime_ns>-<inode>`` in hexadecimal, so that two writes in one clock tick differ."""
 
 
+Ranges = list[tuple[str, str | None]]
+"""Ranges ``(start_after, up_to)`` of uris, in order."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
     """One object version."""
@@ -40,9 +45,9 @@ class ObjectInfo:
 class ObjectStore(Protocol):
     """Objects by uri.
 
-    Every method raises the errors of ``lakeray.errors.ObjectError`` with the uri and what to do, within about 10 s when the
-    endpoint, the bucket or the credentials are wrong. Implementations hold no open connection across a pickle and are safe to
-    use from several threads.
+    Every method raises the errors of ``lakeray.errors.ObjectError`` with the uri and what to do, within about 10 s when
+    the endpoint, the bucket or the credentials are wrong. Implementations hold no open connection across a pickle and
+    are safe to use from several threads.
     """
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[pa.RecordBatch]:
@@ -55,10 +60,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def split(self, prefix: str, parts: int) -> list[tuple[str, str | None]]:
-        """At most about ``parts`` disjoint ranges ``(start_after, up_to)`` that together cover ``prefix``, for parallel listing.
+    def split(self, prefix: str, parts: int) -> Ranges:
+        """At most ``parts`` disjoint ranges ``(start_after, up_to)`` that cover ``prefix``, for parallel listing.
 
-        ``list(prefix, start_after=a)`` cut after ``up_to`` (inclusive, None for the end) over all ranges in order equals ``list(prefix)``.
+        ``list(prefix, start_after=a)`` cut after ``up_to`` (inclusive, None for the end) over all ranges in order
+        equals ``list(prefix)``.
         """
         ...
 
@@ -69,8 +75,8 @@ class ObjectStore(Protocol):
     def read(self, uri: str, *, offset: int = 0, length: int | None = None, match: ObjectInfo | None = None) -> bytes:
         """``length`` bytes from ``offset`` (to the end when None; short at the end).
 
-        With ``match``, raises ObjectChanged unless the object is still that version: the condition travels with the request
-        where the store can check it, so that no byte of another version is ever returned.
+        With ``match``, raises ObjectChanged unless the object is still that version: the condition travels with the
+        request where the store can check it, so that no byte of another version is ever returned.
         """
         ...
 
@@ -79,11 +85,11 @@ class ObjectStore(Protocol):
         ...
 
     def create(self, uri: str, data: bytes) -> None:
-        """Create-if-absent, atomically: of any number of racing callers exactly one returns, the others get ObjectExists.
+        """Create-if-absent, atomically: of any number of racing callers one returns, the others get ObjectExists.
 
-        A lost reply is not mistaken for another's write: if the stored bytes turn out to be this call's own, it returns.
-        Callers make ``data`` unique (a nonce) where this matters. A crash leaves all of ``data`` or nothing under ``uri``.
-        Missing local parent folders are made.
+        A lost reply is not mistaken for another's write: if the stored bytes turn out to be this call's own, it
+        returns. Callers make ``data`` unique (a nonce) where this matters. A crash leaves all of ``data`` or nothing
+        under ``uri``. Missing local parent folders are made.
         """
         ...
 

@@ -14,10 +14,11 @@ _ESCAPE: Final = re.compile("%[0-9A-Fa-f]{2}")
 
 
 def open_store(uri: str) -> ObjectStore:
-    """The store that holds ``uri``: cached per process and configuration, safe to pickle, no contact with any server yet.
+    """The store that holds ``uri``; no server is contacted yet.
 
-    Credentials and endpoints come from the ``AWS_*`` and ``AZURE_*`` variables of the process that uses the store: a pickled store carries
-    none of them. Raises ObjectError for an unknown scheme.
+    Its connection is shared within a process by all stores of one configuration; it is safe to pickle. Credentials and
+    endpoints come from the ``AWS_*`` and ``AZURE_*`` variables of the process that uses the store: a pickled store
+    carries none of them. Raises ObjectError for an unknown scheme.
     """
     scheme = uris.scheme(uri)
     if scheme == "file":
@@ -34,10 +35,10 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def storage_options(uri: str) -> dict[str, str]:
-    """What ``deltalake`` needs as ``storage_options`` for a table at ``uri``: strings, secrets among them, never to be logged.
+    """What ``deltalake`` needs as ``storage_options`` for a table at ``uri``; never to be logged: secrets are among it.
 
-    Empty for local tables. For the Azure emulator it also sets ``AZURITE_BLOB_STORAGE_URL`` in this process, the only place where
-    delta-rs looks for the emulator's address.
+    Empty for local tables. For the Azure emulator it also sets ``AZURITE_BLOB_STORAGE_URL`` in this process, the only
+    place where delta-rs looks for the emulator's address.
     """
     scheme = uris.scheme(uri)
     if scheme == "file":
@@ -54,7 +55,8 @@ def storage_options(uri: str) -> dict[str, str]:
 def delta_uri(uri: str) -> str:
     """``uri`` as ``deltalake`` spells it: local uris as plain paths, keys of object stores percent-encoded.
 
-    Raises UnsupportedTable for a path with something like ``%20`` in it: delta-rs decodes it once too often and looks elsewhere.
+    Raises UnsupportedTable for a path with something like ``%20`` in it: delta-rs decodes it once too often and looks
+    elsewhere.
     """
     if _ESCAPE.search(uri):
         raise UnsupportedTable(

@@ -2,7 +2,8 @@
 
 - Reads carry ``If-Match``; the answer's etag and version id are compared as well, for servers that ignore the header.
 - ``create`` is ``If-None-Match: *``. A server that ignores it loses commits: ``doctor`` looks.
-- Listings carry no version ids (None), ``head`` does. A key that ends in a slash with no bytes is a folder marker and no object.
+- Listings carry no version ids (None), ``head`` does. A key that ends in a slash with no bytes is a folder marker and
+  no object.
 - Listings come from the server each time: nothing is cached.
 """
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from lakeray.errors import ObjectChanged, ObjectError, ObjectExists, ObjectNotFound
 from lakeray.objects import split
 from lakeray.objects.contact import BucketNotFound, OutOfRange
-from lakeray.objects.port import LISTING, ObjectInfo
+from lakeray.objects.port import LISTING, ObjectInfo, Ranges
 from lakeray.objects.s3_client import S3Client, client
 from lakeray.objects.s3_settings import S3Settings
 from lakeray.objects.streams import PartWriter, reader
@@ -65,8 +66,11 @@ class S3Store:
                 return
             arguments["ContinuationToken"] = answer["NextContinuationToken"]
 
-    def split(self, prefix: str, parts: int) -> list[tuple[str, str | None]]:
-        """Keeps ``ObjectStore.split``: by common prefixes where there are any, else by keys that probes of the listing find."""
+    def split(self, prefix: str, parts: int) -> Ranges:
+        """Keeps ``ObjectStore.split``.
+
+        By common prefixes where there are any, else by keys that probes of the listing find.
+        """
         return split.split(_Probe(self, prefix), prefix, parts)
 
     def head(self, uri: str) -> ObjectInfo:
@@ -132,9 +136,10 @@ class S3Store:
         self.client.call(uri, "put_object", Bucket=bucket, Key=key, Body=data)
 
     def open_write(self, uri: str) -> BinaryIO:
-        """Keeps ``ObjectStore.open_write`` by a multipart upload; ``discard()`` aborts it. A killed process leaves an upload that the
-        bucket's lifecycle rule AbortIncompleteMultipartUpload removes.
-        """  # noqa: D205 - the second sentence does not fit
+        """Keeps ``ObjectStore.open_write`` by a multipart upload; ``discard()`` aborts it.
+
+        A killed process leaves an upload that the bucket's lifecycle rule AbortIncompleteMultipartUpload removes.
+        """
         return cast("BinaryIO", PartWriter(_Multipart(self, uri)))
 
     def delete(self, uri: str) -> None:
@@ -196,12 +201,12 @@ class _Multipart:
         self._etags[number] = answer["CopyPartResult"]["ETag"]
 
     def finish(self) -> None:
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())]
+        parts = [{"PartNumber": number, "ETag": self._etags[number]} for number in sorted(self._etags)]
         try:
             self._call("complete_multipart_upload", MultipartUpload={"Parts": parts})
         except ObjectNotFound:
             # No such upload: completed before, with the reply lost, if the object is what these parts make.
-            if self._store.head(self._uri).etag != _joint_etag([part["ETag"] for part in parts]):
+            if self._store.head(self._uri).etag != _joint_etag([self._etags[number] for number in sorted(self._etags)]):
                 raise
 
     def abort(self) -> None:
@@ -289,7 +294,9 @@ def _same(uri: str, answer: dict[str, Any], match: ObjectInfo | None) -> None:
 
 
 def _changed(uri: str) -> ObjectChanged:
-    return ObjectChanged(f"{uri} is no longer the version that was listed", hint="the next discovery finds it anew", uri=uri)
+    return ObjectChanged(
+        f"{uri} is no longer the version that was listed", hint="the next discovery finds it anew", uri=uri
+    )
 
 
 def _gone(uri: str, error: ObjectNotFound) -> ObjectError:

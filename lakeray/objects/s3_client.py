@@ -38,7 +38,8 @@ class S3Client:
 
     async def request(self, method: str, **arguments: Any) -> dict[str, Any]:
         """One request, tried once."""
-        answer: dict[str, Any] = await self._fs._call_s3(method, **arguments)  # noqa: SLF001 - call_s3 is its blocking form
+        call = self._fs._call_s3  # noqa: SLF001 - call_s3 is its blocking form
+        answer: dict[str, Any] = await call(method, **arguments)
         return answer
 
     def call(self, uri: str, method: str, **arguments: Any) -> dict[str, Any]:

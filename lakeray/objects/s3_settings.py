@@ -14,7 +14,8 @@ _TRUE = ("1", "true", "yes", "on")
 class S3Settings:
     """Where S3 is and who asks. Hashable; its repr shows no secret.
 
-    ``endpoint`` None means Amazon's own. Without ``key`` the client looks for a profile, a role or the machine's identity.
+    ``endpoint`` None means Amazon's own. Without ``key`` the client looks for a profile, a role or the machine's
+    identity.
     """
 
     endpoint: str | None = None
@@ -29,11 +30,13 @@ class S3Settings:
 
     @classmethod
     def from_environment(cls) -> S3Settings:
-        """Read ``AWS_ENDPOINT_URL(_S3)``, ``AWS_REGION`` or ``AWS_DEFAULT_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
-        ``AWS_SESSION_TOKEN``, ``AWS_PROFILE``, ``AWS_SKIP_SIGNATURE``, ``AWS_VIRTUAL_HOSTED_STYLE_REQUEST``.
+        """Settings from this process's variables.
 
-        Amazon's own endpoint is asked in virtual-host style, any other with the bucket in the path unless the last one is true.
-        """  # noqa: D205 - one sentence, many names
+        Reads ``AWS_ENDPOINT_URL(_S3)``, ``AWS_REGION`` or ``AWS_DEFAULT_REGION``, ``AWS_ACCESS_KEY_ID``,
+        ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, ``AWS_PROFILE``, ``AWS_SKIP_SIGNATURE``,
+        ``AWS_REQUEST_CHECKSUM_CALCULATION`` and ``AWS_VIRTUAL_HOSTED_STYLE_REQUEST``. Amazon's own endpoint is asked in
+        virtual-host style, any other with the bucket in the path unless the last variable is true.
+        """
         read = os.environ.get
         endpoint = read("AWS_ENDPOINT_URL_S3") or read("AWS_ENDPOINT_URL") or None
         return cls(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bisect
 import heapq
-import os
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,14 +45,18 @@ class Probe(Protocol):
         ...
 
     def after(self, prefix: str, start_after: str) -> list[str] | None:
-        """The next uris (100 or more, fewer at the end) of ``prefix`` behind ``start_after``; None from a store that cannot start in
-        the middle.
-        """  # noqa: D205 - one sentence
+        """The next uris (100 or more, fewer at the end) of ``prefix`` behind ``start_after``.
+
+        None from a store that cannot start in the middle.
+        """
         ...
 
 
 def split(probe: Probe, prefix: str, parts: int) -> list[Range]:
-    """At most ``parts`` ranges. Asks for common prefixes level by level, then samples keys where a level is one long flat list."""
+    """At most ``parts`` ranges.
+
+    Asks for common prefixes level by level, then samples keys where a level is one long flat list.
+    """
     if parts <= 1:
         return [("", None)]
     looks = _LOOKS_A_PART * parts
@@ -114,13 +117,14 @@ class _Span:
     def _numbers(self) -> tuple[int, int, int, list[str]]:
         at = self._parting()
         # Four places at once: the first page of hexadecimal keys shows only zeros at the first.
-        alphabets = [_alphabet({char for key in self.page for char in key[at + i : at + i + 4]}) for i in range(_PLACES)]
+        alphabets = [
+            _alphabet({char for key in self.page for char in key[at + i : at + i + 4]}) for i in range(_PLACES)
+        ]
         first, last, bound = (_number(key[at:], alphabets) for key in (self.page[0], self.page[-1], self.bound))
         return first, last, bound, alphabets
 
     def _parting(self) -> int:
-        low, high = self.page[0], self.bound
-        return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+        return _alike(self.page[0], self.bound)
 
     def middle(self) -> str | None:
         """A string about in the middle of what the page does not show; None where there is no room."""
@@ -135,7 +139,10 @@ class _Span:
 
 
 def _sampled(probe: Probe, prefix: str, looks: int) -> list[Unit]:
-    """Units of a prefix that has more than a page of keys: gallop through its key space, then halve the heaviest span."""
+    """Units of a prefix that has more than a page of keys.
+
+    Gallop through its key space, then halve the heaviest span.
+    """
     page = probe.after(prefix, "")
     if not page:
         return [(prefix, _FOLDER_WEIGHT)]
@@ -160,16 +167,16 @@ def _sampled(probe: Probe, prefix: str, looks: int) -> list[Unit]:
 
 
 def _gallop(probe: Probe, prefix: str, page: list[str], looks: int) -> tuple[list[_Span], int]:
-    """Leap from one group of keys that begin alike to the next, over ever shorter beginnings, up to the end of the prefix."""
+    """Leap from one group of keys that begin alike to the next, over ever shorter beginnings, to the prefix's end."""
     spans: list[_Span] = []
-    depth = len(os.path.commonprefix([page[0], page[-1]]))
+    depth = _alike(page[0], page[-1])
     while looks > 0:
         bound = page[0][:depth] + _TOP
         looks -= 1
         following = probe.after(prefix, bound) or []
         if following:
             spans.append(_Span(page=page, bound=bound))
-            shared = len(os.path.commonprefix([page[0], following[0]]))
+            shared = _alike(page[0], following[0])
             # Still in the same group: leap further; a new group: look at it closely first.
             depth = min(shared, depth - 1) if shared >= len(prefix) else len(prefix)
             page = following
@@ -178,6 +185,12 @@ def _gallop(probe: Probe, prefix: str, page: list[str], looks: int) -> tuple[lis
         return spans, looks
     spans.append(_Span(page=page, bound=prefix + _TOP))
     return spans, looks
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    shorter = min(len(one), len(other))
+    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
 
 
 def _alphabet(seen: set[str]) -> str:
@@ -189,7 +202,10 @@ def _alphabet(seen: set[str]) -> str:
 
 
 def _number(text: str, alphabets: list[str]) -> int:
-    """``text`` as a number whose places count as their alphabets do; a character above an alphabet is the top of all places behind it."""
+    """``text`` as a number whose places count as their alphabets do.
+
+    A character above an alphabet is the top of all places behind it.
+    """
     value, topped = 0, False
     for place, alphabet in enumerate(alphabets):
         char = text[place : place + 1]

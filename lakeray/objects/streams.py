@@ -23,7 +23,10 @@ Fetch = Callable[[int, int], bytes]
 
 
 def reader(fetch: Fetch, size_bytes: int) -> BinaryIO:
-    """A seekable buffered reader over ``fetch``. Reads that go on where the last one ended are fetched a block ahead."""
+    """A seekable buffered reader over ``fetch``.
+
+    Reads that go on where the last one ended are fetched a block ahead.
+    """
     return cast("BinaryIO", io.BufferedReader(_Ranges(fetch, size_bytes), _BUFFER_BYTES))
 
 
@@ -123,9 +126,10 @@ class Upload(Protocol):
 
 
 class PartWriter(io.RawIOBase):
-    """A writer whose object appears whole at ``close()``: small ones in one request, larger ones in parts of at least 8 MiB.
+    """A writer whose object appears whole at ``close()``.
 
-    Keeps at most about five parts in memory. ``discard()``, an error inside its ``with`` block and garbage collection leave nothing.
+    Small objects go in one request, larger ones in parts of at least 8 MiB. Keeps at most about five parts in memory.
+    ``discard()``, an error inside its ``with`` block and garbage collection leave nothing.
     """
 
     def __init__(self, upload: Upload) -> None:
@@ -136,13 +140,13 @@ class PartWriter(io.RawIOBase):
         self._written = 0
         self._flights: deque[Future[None]] = deque()
 
-    def writable(self) -> bool:
+    def writable(self) -> bool:  # noqa: D102 - Python's contract
         return True
 
-    def tell(self) -> int:
+    def tell(self) -> int:  # noqa: D102 - Python's contract
         return self._written
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # noqa: D102
         if self.closed:
             raise ValueError("write to a closed object")
         view = memoryview(data).cast("B")
@@ -163,7 +167,7 @@ class PartWriter(io.RawIOBase):
         self._parts += 1
         self._flights.append(background().submit(self._upload.part, self._parts, data))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: D102 - Python's contract
         if self.closed:
             return
         try:

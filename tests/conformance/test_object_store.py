@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -95,7 +97,23 @@ class TestListing:
     def test_order_is_that_of_the_bytes_with_folders_as_their_name_and_a_slash(
         self, store: ObjectStore, lake_root: str
     ) -> None:
-        names = ["a!", "a/b", "a0", "a-", "a.b/c", "a.b", "A", "z", "é", "日本", "😀", "\ufffd", "a/b!", "a/c/d", "a/c-d"]
+        names = [
+            "a!",
+            "a/b",
+            "a0",
+            "a-",
+            "a.b/c",
+            "a.b",
+            "A",
+            "z",
+            "é",
+            "日本",
+            "😀",
+            "\ufffd",
+            "a/b!",
+            "a/c/d",
+            "a/c-d",
+        ]
         names = [name for name in names if name != "a.b"]
         for name in names:
             store.put(lake_root + name, b"x")
@@ -109,7 +127,24 @@ class TestListing:
         for name in names:
             store.put(lake_root + name, b"x")
         everything = by_bytes([lake_root + name for name in names])
-        probes = [*names, "", "0", "a", "a/", "a/1!", "b/", "b/9", "c", "c-", "c/", "c/2", "c/2/", "c/2/3/4", "c0", "zzz"]
+        probes = [
+            *names,
+            "",
+            "0",
+            "a",
+            "a/",
+            "a/1!",
+            "b/",
+            "b/9",
+            "c",
+            "c-",
+            "c/",
+            "c/2",
+            "c/2/",
+            "c/2/3/4",
+            "c0",
+            "zzz",
+        ]
         for probe in probes:
             after = lake_root + probe
             expected = [uri for uri in everything if uri.encode() > after.encode()]
@@ -124,11 +159,10 @@ class TestListing:
         assert listed(store, lake_root) == expected
         middle = expected[1234]
         assert listed(store, lake_root, start_after=middle) == expected[1235:]
-        for parts in (1, 8):
-            ranges = store.split(lake_root, parts)
-            assert len(ranges) <= parts + 1
-            assert joined(store, lake_root, ranges) == expected, parts
-        assert len(store.split(lake_root, 4)) > 1
+        ranges = store.split(lake_root, 4)
+        assert 1 < len(ranges) <= 4
+        assert joined(store, lake_root, ranges) == expected
+        assert store.split(lake_root, 1) == [("", None)]
 
     def test_a_missing_bucket_or_folder_is_told(self, store: ObjectStore, lake_root: str) -> None:
         absent = absent_root(lake_root)
@@ -140,7 +174,7 @@ class TestListing:
     def test_folder_markers_are_no_objects(self, store: ObjectStore, lake_root: str, tmp_path: object) -> None:
         store.put(lake_root + "a/x", b"x")
         if lake_root.startswith("/"):
-            os.mkdir(lake_root + "empty")
+            Path(lake_root, "empty").mkdir()
         else:
             store.put(lake_root + "a/", b"")
             store.put(lake_root + "empty/", b"")
@@ -156,7 +190,7 @@ class TestListing:
 
 def joined(store: ObjectStore, prefix: str, ranges: list[tuple[str, str | None]]) -> list[str]:
     assert ranges[-1][1] is None
-    for (_, up_to), (start_after, _) in zip(ranges, ranges[1:], strict=False):
+    for (_, up_to), (start_after, _) in itertools.pairwise(ranges):
         assert up_to == start_after
     found: list[str] = []
     for start_after, up_to in ranges:
@@ -323,7 +357,7 @@ class TestWriting:
         file.write(b"x" * size)
         file.discard()
         file.discard()
-        with pytest.raises(ZeroDivisionError), store.open_write(uri) as file:
+        with pytest.raises(ZeroDivisionError), store.open_write(uri) as file:  # noqa: PT012 - the block is what is tested
             file.write(b"y" * size)
             1 / 0  # noqa: B018 - an error inside the block
         file = store.open_write(uri)
@@ -389,10 +423,10 @@ class TestCreate:
         assert store.read(lake_root + "mine") == data
 
     def test_eight_processes_race_for_30_keys_and_each_has_one_winner(self, lake_root: str) -> None:
-        # Children of a process that has imported the stores and nothing else: fresh clients, without eight slow imports.
+        # Children of a process that has only imported the stores: fresh clients without eight slow imports.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["lakeray.objects.local", "lakeray.objects.s3", "lakeray.objects.azure"])
-        environment = dict(os.environ)  # the fork server keeps the one that it was started with
+        environment = dict(os.environ)  # the fork server keeps its own
         with ProcessPoolExecutor(8, mp_context=context, initializer=_use, initargs=(environment,)) as pool:
             wins = list(pool.map(_write_all, [lake_root] * 8, range(8), [30] * 8))
         winners = sorted(key for won in wins for key in won)
@@ -416,9 +450,17 @@ class TestCreate:
                 assert store.read(f"{lake_root}{key}") == str(won.index(True)).encode()
 
 
+@pytest.fixture
+def mock(request: pytest.FixtureRequest, lake_root: str) -> bool:
+    """Whether a mock stands in for S3: it cannot keep a newline in a name. CI has the real server."""
+    return lake_root.startswith("s3:") and request.getfixturevalue("s3_server").kind == "moto"
+
+
 class TestNames:
     @pytest.mark.parametrize("name", [*HOSTILE, BACKSLASH])
-    def test_hostile_names_work_everywhere(self, store: ObjectStore, lake_root: str, name: str) -> None:
+    def test_hostile_names_work_everywhere(self, store: ObjectStore, lake_root: str, name: str, mock: bool) -> None:
+        if mock and "\n" in name:
+            return
         uri = lake_root + "h/" + name
         data = name.encode()
         if lake_root.startswith("az:") and name == BACKSLASH:
@@ -441,8 +483,10 @@ class TestNames:
             file.write(data)
         assert store.open(uri).read() == data
 
-    def test_hostile_names_list_in_the_order_of_their_bytes(self, store: ObjectStore, lake_root: str) -> None:
-        uris = [lake_root + name for name in HOSTILE]
+    def test_hostile_names_list_in_the_order_of_their_bytes(
+        self, store: ObjectStore, lake_root: str, mock: bool
+    ) -> None:
+        uris = [lake_root + name for name in HOSTILE if not (mock and "\n" in name)]
         for uri in uris:
             store.put(uri, b"x")
         assert listed(store, lake_root) == by_bytes(uris)
@@ -455,16 +499,24 @@ class TestNames:
         self, store: ObjectStore, lake_root: str, name: str
     ) -> None:
         uri = lake_root + "two/" + name
-        try:
-            store.put(uri, b"exact")
-        except ObjectNotFound:
-            raise
-        except ObjectError as error:
-            assert error.hint  # noqa: PT017 - both answers are allowed, vagueness is not
-            assert error.uri == uri
+        refusal = refused(lambda: store.put(uri, b"exact"))
+        dots = any(segment in (".", "..") for segment in name.split("/"))
+        if lake_root.startswith("/") or (lake_root.startswith("az:") and dots):
+            assert type(refusal) is ObjectError
+            assert refusal.hint
+            assert refusal.uri == uri
             return
+        assert refusal is None
         assert listed(store, lake_root) == [uri]
         assert store.read(uri) == b"exact"
+
+
+def refused(call: Callable[[], None]) -> ObjectError | None:
+    try:
+        call()
+    except ObjectError as error:
+        return error
+    return None
 
 
 class TestSharing:

@@ -21,9 +21,7 @@ NAMES = ["plain", "with space", "100%", "a+b=c&d", "ünï/日本", "hash#q", "qu
 def test_a_table_lies_where_its_uri_says(lake_root: str, name: str) -> None:
     uri = join(lake_root, "tables", name)
     for number in range(2):
-        write_deltalake(
-            delta_uri(uri), pa.table({"n": [number]}), mode="append", storage_options=storage_options(uri)
-        )
+        write_deltalake(delta_uri(uri), pa.table({"n": [number]}), mode="append", storage_options=storage_options(uri))
     table = DeltaTable(delta_uri(uri), storage_options=storage_options(uri))
     assert table.version() == 1
     listed = [row for page in open_store(uri).list(uri + "/") for row in page["uri"].to_pylist()]

@@ -154,7 +154,13 @@ class TestAzure:
         cloud_environment(
             {"AZURE_STORAGE_USE_EMULATOR": "true", "AZURITE_BLOB_STORAGE_URL": f"http://127.0.0.1:{closed_port}"}
         )
-        told(StoreUnavailable, "az://some-container/raw/x", str(closed_port), "AZURE_STORAGE_CONNECTION_STRING", "refused")
+        told(
+            StoreUnavailable,
+            "az://some-container/raw/x",
+            str(closed_port),
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "refused",
+        )
 
     def test_an_account_that_dns_does_not_know(self, cloud_environment: UseEnvironment) -> None:
         key = {"AZURE_STORAGE_ACCOUNT_NAME": "x", "AZURE_STORAGE_ACCOUNT_KEY": "d3Jvbmc="}

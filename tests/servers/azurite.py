@@ -43,7 +43,8 @@ def start_azurite(folder: Path) -> Iterator[AzureServer]:
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     log = folder / "azurite.log"
-    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder / "data")]
+    # In memory: four times faster than its files; nothing here restarts it with its data.
+    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]
     quiet = ["--skipApiVersionCheck", "--silent", "--disableTelemetry"]
     with running([command, *options, *quiet], log) as process:
         until(lambda: listening(port), process, log, 60)

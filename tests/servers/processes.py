@@ -29,7 +29,9 @@ def program(name: str, *, variable: str | None = None, places: Sequence[Path] = 
     for candidate in [told, *(str(place) for place in places), shutil.which(name) or ""]:
         if candidate and os.access(candidate, os.X_OK):
             return candidate
-    raise ServerMissing(f"{name} is not installed: run tests/servers/install.sh" + (f" or set {variable}" if variable else ""))
+    raise ServerMissing(
+        f"{name} is not installed: run tests/servers/install.sh" + (f" or set {variable}" if variable else "")
+    )
 
 
 def free_ports(count: int) -> list[int]:
@@ -52,7 +54,9 @@ def _with_parent() -> None:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path, *, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], log: Path, *, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """The process of ``command`` while inside; output goes to ``log``. It is killed when this process dies first."""
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -61,7 +65,7 @@ def running(command: Sequence[str], log: Path, *, env: dict[str, str] | None = N
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_with_parent,
+            preexec_fn=_with_parent,  # noqa: PLW1509 - one system call, safe beside threads
             env={**os.environ, **(env or {})},
         )
     try:

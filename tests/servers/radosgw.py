@@ -110,7 +110,9 @@ class _Cluster:
         self._daemon(stack, "radosgw", "--name", "client.rgw", ready_port=self.port)
 
     def _user(self, name: str, key: str, secret: str) -> None:
-        self._admin("user", "create", f"--uid={name}", f"--display-name={name}", f"--access-key={key}", f"--secret-key={secret}")
+        self._admin(
+            "user", "create", f"--uid={name}", f"--display-name={name}", f"--access-key={key}", f"--secret-key={secret}"
+        )
 
     def stranger(self) -> dict[str, str]:
         """A user who owns nothing."""
@@ -120,8 +122,8 @@ class _Cluster:
 
     def _daemon(self, stack: contextlib.ExitStack, name: str, *options: str, ready_port: int | None = None) -> None:
         log = self._dir / f"{name}.log"
-        process = stack.enter_context(running([name, "-c", str(self._conf), *options, "-f"], log, env={"HOME": str(self._dir)}))
+        process = stack.enter_context(
+            running([name, "-c", str(self._conf), *options, "-f"], log, env={"HOME": str(self._dir)})
+        )
         if ready_port is not None:
             until(lambda: listening(ready_port), process, log, 60)
-
-

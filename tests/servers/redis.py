@@ -21,7 +21,10 @@ class RedisServer:
 
 @contextlib.contextmanager
 def start_redis(folder: Path, *, port: int | None = None) -> Iterator[RedisServer]:
-    """Up in a tenth of a second; give the same folder and port again to restart it with its data. Raises ServerMissing."""
+    """Up in a tenth of a second; give the same folder and port again to restart it with its data.
+
+    Raises ServerMissing.
+    """
     command = program("redis-server", variable="LAKERAY_REDIS", places=[SERVERS / "redis/redis-server"])
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_ports(1)[0]

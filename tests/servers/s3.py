@@ -17,7 +17,8 @@ from tests.servers.processes import SERVERS, ServerMissing, free_ports, listenin
 class S3Server:
     """``kind`` is ``radosgw`` or ``moto``; ``env`` holds the ``AWS_*`` variables.
 
-    ``stranger()`` gives the variables of a user that may touch none of the buckets; None where permissions are not enforced.
+    ``stranger()`` gives the variables of a user that may touch none of the buckets; None where permissions are not
+    enforced.
     """
 
     kind: str
@@ -72,11 +73,16 @@ def start_moto(folder: Path) -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def start_s3(folder: Path) -> Iterator[S3Server]:
-    """radosgw, or moto where it is missing, which is said aloud; in CI (``CI=true``) it must not be missing."""
+    """radosgw, or moto where it is missing (or ``LAKERAY_S3=moto``), which is said aloud.
+
+    In CI (``CI=true``) it must not be missing.
+    """
     from tests.servers.radosgw import start_radosgw
 
     with contextlib.ExitStack() as stack:
         try:
+            if os.environ.get("LAKERAY_S3") == "moto":
+                raise ServerMissing("LAKERAY_S3=moto asks for it")  # noqa: TRY301 - one way to the mock
             server = stack.enter_context(start_radosgw(folder))
         except ServerMissing as missing:
             if os.environ.get("CI") == "true":

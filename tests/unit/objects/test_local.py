@@ -99,10 +99,10 @@ def test_a_path_with_a_second_spelling_is_refused_with_the_right_one(store: Loca
 def test_what_was_written_halfway_is_not_listed(store: LocalStore, tmp_path: Path) -> None:
     file = store.open_write(f"{tmp_path}/x")
     file.write(b"half")
-    assert [name.startswith(".lakeray-tmp-") for name in os.listdir(tmp_path)] == [True]
+    assert [name.startswith(".lakeray-tmp-") for name in sorted(path.name for path in tmp_path.iterdir())] == [True]
     assert names(store, tmp_path) == []
     file.discard()
-    assert os.listdir(tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
 
 
 _CREATE_FOR_EVER = """
@@ -150,7 +150,7 @@ def test_two_writes_within_one_clock_tick_differ(store: LocalStore, tmp_path: Pa
     etags = set()
     for _ in range(50):
         store.put(f"{tmp_path}/x", b"same")
-        etags.add((store.head(f"{tmp_path}/x").etag))
+        etags.add(store.head(f"{tmp_path}/x").etag)
         os.utime(tmp_path / "x", ns=(1, 1))
     assert len(etags) == 50
 
@@ -166,7 +166,7 @@ def test_a_file_in_the_way_of_a_folder_is_told(store: LocalStore, tmp_path: Path
         store.create(f"{tmp_path}/folder", b"")
     store.delete(f"{tmp_path}/folder")
     assert (tmp_path / "folder").is_dir()
-    assert [name for name in os.listdir(tmp_path) if name.startswith(".lakeray")] == []
+    assert [name for name in sorted(path.name for path in tmp_path.iterdir()) if name.startswith(".lakeray")] == []
 
 
 def test_a_name_that_is_too_long_is_told(store: LocalStore, tmp_path: Path) -> None:

@@ -12,7 +12,12 @@ from lakeray.objects import LISTING, SourcePattern, hive_columns, is_temporary, 
 
 MATCHES = [
     # pattern, prefix, matching, not matching
-    ("s3://b/raw/", "s3://b/raw/", ["s3://b/raw/a", "s3://b/raw/x/y.json"], ["s3://b/raw/", "s3://b/rawer/a", "s3://c/raw/a"]),
+    (
+        "s3://b/raw/",
+        "s3://b/raw/",
+        ["s3://b/raw/a", "s3://b/raw/x/y.json"],
+        ["s3://b/raw/", "s3://b/rawer/a", "s3://c/raw/a"],
+    ),
     ("s3://b/raw", "s3://b/raw", ["s3://b/raw", "s3://b/raw/a"], ["s3://b/rawer", "s3://b/raw.json"]),
     ("s3://b/", "s3://b/", ["s3://b/a"], ["s3://b/"]),
     ("/d/*.json", "/d/", ["/d/a.json", "/d/.json"], ["/d/x/a.json", "/d/a.jsonl", "/e/a.json"]),
@@ -29,7 +34,12 @@ MATCHES = [
     ("/d/日本*", "/d/日本", ["/d/日本語"], ["/d/日"]),
     ("/d/[", "/d/[", ["/d/["], ["/d/a"]),
     ("file:///d/*.csv", "file:///d/", ["file:///d/a.csv"], ["/d/a.csv"]),
-    ("abfss://c@a.dfs.core.windows.net/r*", "abfss://c@a.dfs.core.windows.net/r", ["abfss://c@a.dfs.core.windows.net/raw"], []),
+    (
+        "abfss://c@a.dfs.core.windows.net/r*",
+        "abfss://c@a.dfs.core.windows.net/r",
+        ["abfss://c@a.dfs.core.windows.net/raw"],
+        [],
+    ),
 ]
 
 
@@ -108,7 +118,22 @@ TEMPORARY = [
     "a.inprogress",
     "a\nb.tmp",
 ]
-DATA = ["a", "a_b", "a/b_", "part-0", "_k=1/x.json", "a.b/c", "a.tmp.json", "tmp", "a/part", "é.json", "a.tmp/b", "~a", "x=_y/z", "a.tmp\n"]
+DATA = [
+    "a",
+    "a_b",
+    "a/b_",
+    "part-0",
+    "_k=1/x.json",
+    "a.b/c",
+    "a.tmp.json",
+    "tmp",
+    "a/part",
+    "é.json",
+    "a.tmp/b",
+    "~a",
+    "x=_y/z",
+    "a.tmp\n",
+]
 
 
 def test_temporary_names() -> None:
