@@ -105,7 +105,8 @@ class JsonChunks:
 
     def _salvaged(self, block: Block, suspects: Reasons) -> Iterator[Chunk]:
         reasons: Reasons = dict(suspects)
-        for index, offset in undecodable(block).items():
+        invalid = {} if is_utf8(block.data) else undecodable(block)
+        for index, offset in invalid.items():
             reasons.setdefault(index, ("the text is not valid in its encoding", offset))
         kept = np.ones(len(block), np.bool_)
         kept[list(reasons)] = False
