@@ -24,6 +24,7 @@ _DEFAULTS = {
     "LAKERAY_EXECUTOR": "auto",
     "LAKERAY_POLL_INTERVAL": "1s",
     "LAKERAY_LOG_FORMAT": "text",
+    "LAKERAY_METRICS_FILE": "",
 }
 VARIABLES = (*_DEFAULTS, "LAKERAY_DEBUG", "LAKERAY_FAILPOINTS")
 """Every variable of the environment that lakeray looks at, beside those of Ray and of the clouds."""
@@ -57,6 +58,9 @@ class Settings:
     """``LAKERAY_POLL_INTERVAL``: seconds between two looks at a source that is watched. Default: 1s."""
     log_format: LogFormat = "text"
     """``LAKERAY_LOG_FORMAT``: ``text`` (default) for people, ``json`` for collectors."""
+    metrics_file: str | None = None
+    """``LAKERAY_METRICS_FILE``: a local file that always holds the current metrics in Prometheus' text format, for node
+    exporter's textfile collector. Default: none."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -71,6 +75,7 @@ class Settings:
             poll_interval_s=_poll_interval(values["LAKERAY_POLL_INTERVAL"]),
             executor=_one_of("LAKERAY_EXECUTOR", values, get_args(ExecutorKind)),
             log_format=_one_of("LAKERAY_LOG_FORMAT", values, get_args(LogFormat)),
+            metrics_file=values["LAKERAY_METRICS_FILE"] or None,
         )
 
 

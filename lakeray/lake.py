@@ -19,6 +19,7 @@ from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime import cluster
 from lakeray.runtime.doctor import Check, examine
@@ -211,7 +212,7 @@ class Lake:
             registered_at=utc_now(),
             **summary.model_dump(include=set(SourceEntry.model_fields)),
         )
-        return summary.model_copy(update={"registered": register_source(self._settings.catalog, entry)})
+        return summary.model_copy(update={"registered": register_source(absolute(self._settings.catalog), entry)})
 
 
 def _one(workflow: Workflow, step: str | None) -> str:

@@ -14,6 +14,7 @@ from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
 from lakeray.importer.executor import Executor
 from lakeray.importer.identity import ImportId, pipeline_id
+from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Import, Step
@@ -41,6 +42,8 @@ class ImportContext:
     keys: Mapping[str, bytes] = field(default_factory=dict)
     task_memory_bytes: int = 512 * 2**20
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None
+    metrics: ImportMetrics = field(default_factory=ImportMetrics)
+    metrics_file: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def identity(self, handle: TableHandle) -> ImportId:

@@ -52,6 +52,7 @@ class Tally:
     def batch(self, done: Done) -> None:
         """A recorded batch."""
         self._batches.append(done.summary)
+        self._measure(done)
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
@@ -66,6 +67,21 @@ class Tally:
             self.note(f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated")
         if not done.summary.won:
             self.note(f"batch {done.summary.number} was committed by another importer first; this one's files were removed")
+
+    def _measure(self, done: Done) -> None:
+        context, summary = self._context, done.summary
+        context.metrics.batch(
+            workflow=context.workflow,
+            step=context.step_name,
+            objects=Counter(outcome.outcome for outcome in done.result.outcomes),
+            rows=summary.rows.model_dump(),
+            bytes_read=summary.bytes_read,
+            bytes_written=summary.bytes_written,
+            duration_s=summary.duration_s,
+            won=summary.won,
+        )
+        if context.metrics_file is not None:
+            context.metrics.write(context.metrics_file)
 
     def summary(self) -> ImportSummary:
         """What was done so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, write_to_textfile
 
 OUTCOMES = ("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison")
 FATES = ("written", "quarantined", "dropped", "filtered", "deduplicated", "rescued")
@@ -84,6 +84,10 @@ class ImportMetrics:
     def render(self) -> str:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry).decode()
+
+    def write(self, path: str) -> None:
+        """Replace the file at ``path`` by ``render()``, whole or not at all."""
+        write_to_textfile(path, self.registry)
 
     def _counter(self, name: str, help_text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"lakeray_import_{name}", help_text, labels, registry=self.registry)

@@ -18,6 +18,7 @@ from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.summary import ImportSummary
+from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
@@ -46,6 +47,7 @@ class WorkflowRun:
     continuous: bool = False
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     now: Callable[[], datetime] = utc_now
+    _metrics: ImportMetrics = field(default_factory=ImportMetrics)
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _done: dict[str, StepSummary] = field(default_factory=dict)
     _loops: dict[str, ImportLoop] = field(default_factory=dict)
@@ -153,6 +155,8 @@ class WorkflowRun:
             task_memory_bytes=self.settings.task_memory_bytes,
             list_pages=None if self.settings.executor == "inline" else parallel_pages,
             cancelled=self._cancelled,
+            metrics=self._metrics,
+            metrics_file=self.settings.metrics_file,
         )
         self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
         loop = self._loops[name] = ImportLoop(context)
@@ -200,6 +204,10 @@ class WorkflowRun:
             duration_s=imported.duration_s,
             errors=bad + (error is not None),
         )
+        if error is not None:
+            self._metrics.error(workflow=self.workflow.workflow, step=imported.step, code=error.code)
+        if self.settings.metrics_file is not None:
+            self._metrics.write(self.settings.metrics_file)
 
     def _failed(self, name: str, error: LakerayError) -> StepSummary:
         return StepSummary(name=name, kind="import", state="failed", attempts=0, error=error_summary(error, step=name))

@@ -36,13 +36,33 @@ _TYPES = {
 def load_workflow(path_or_text: str | os.PathLike[str]) -> Workflow:
     """The workflow that a file describes.
 
-    A Path, or a text of one line, names the file; a text of several lines is the file's content itself. Local paths in
-    it are taken as written. Raises WorkflowFileError, a SpecError, with every problem found, each with its line and
+    A Path, or a text of one line, names the file; a text of several lines is the file's content itself. Relative local
+    paths of sources and tables are taken from the file's folder (from the working directory for a text). Raises WorkflowFileError, a SpecError, with every problem found, each with its line and
     column.
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
-        return _workflow(path_or_text, "<text>")
-    return _workflow(_content(Path(path_or_text)), str(path_or_text))
+        return _located(_workflow(path_or_text, "<text>"), Path.cwd())
+    path = Path(path_or_text)
+    return _located(_workflow(_content(path), str(path_or_text)), path.absolute().parent)
+
+
+def _located(workflow: Workflow, folder: Path) -> Workflow:
+    """The workflow with absolute paths: its tasks run in other folders, on other machines."""
+
+    def absolute(uri: str) -> str:
+        if "://" in uri or uri.startswith("/"):
+            return uri
+        found = os.path.normpath(folder / Path(uri).expanduser())
+        return f"{found}/" if uri.endswith("/") else found
+
+    sources = {name: item.model_copy(update={"uri": absolute(item.uri)}) for name, item in workflow.sources.items()}
+    tables = {
+        name: item.model_copy(
+            update={"uri": absolute(item.uri), "quarantine": item.quarantine and absolute(item.quarantine)}
+        )
+        for name, item in workflow.tables.items()
+    }
+    return workflow.model_copy(update={"sources": sources, "tables": tables})
 
 
 def _content(path: Path) -> str:

@@ -223,7 +223,6 @@ def test_the_other_examples_run_today(name):
     [
         "s3://lake/raw/",
         "s3a://lake",
-        "data/raw/",
         "/data/raw [old]/a%20b+c/",
         "file:///data/raw/*.json",
         "az://container/raw/**/{year}-{month}.csv.gz",
@@ -234,3 +233,14 @@ def test_the_other_examples_run_today(name):
 def test_uris_of_sources(uri):
     text = f"workflow: x\nsources:\n  a:\n    uri: '{uri}'\n    format: json\nsteps: {{s: {{wait: 1s}}}}\n"
     assert load_workflow(text).sources["a"].uri == uri
+
+
+def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
+    text = "workflow: x\nsources: {a: {uri: ../raw/, format: json}}\ntables: {t: {uri: ./t, quarantine: bad}}\nsteps: {s: {wait: 1s}}\n"
+    (tmp_path / "flows").mkdir()
+    file = tmp_path / "flows" / "x.yaml"
+    file.write_text(text)
+    workflow = load_workflow(file)
+    assert workflow.sources["a"].uri == f"{tmp_path}/raw/"
+    assert (workflow.tables["t"].uri, workflow.tables["t"].quarantine_uri) == (f"{tmp_path}/flows/t", f"{tmp_path}/flows/bad")
+    assert workflow.where("tables", "t") == f"{file}:3:10"
