@@ -30,9 +30,9 @@ from typing import ClassVar
 class LakerayError(Exception):
     """What happened, to what, and what to do about it.
 
-    ``message`` is one sentence that names the thing; ``hint`` says what to do; ``uri`` is the object or table it is about. The
-    class attribute ``code`` is stable over releases, ``retryable`` says whether trying again can help, ``exit_code`` is the
-    command line's. Instances survive pickling with all of these.
+    ``message`` is one sentence that names the thing; ``hint`` says what to do; ``uri`` is the object or table it is
+    about. The class attribute ``code`` is stable over releases, ``retryable`` says whether trying again can help,
+    ``exit_code`` is the command line's. Instances survive pickling with all of these.
     """
 
     code: ClassVar[str] = "lakeray"

@@ -1,8 +1,8 @@
 """Named places in a protocol at which a test may end the process, freeze it or drop a reply.
 
 A failpoint costs one dictionary look-up when nothing is armed. ``LAKERAY_FAILPOINTS`` arms them, as in
-``after_manifest=kill``, ``commit_reply=error:2`` (on the second pass) or ``before_commit=stop``, several divided by commas.
-``REGISTRY`` lists every name, so that a test can go through all of them and a misspelt one is refused.
+``after_manifest=kill``, ``commit_reply=error:2`` (on the second pass) or ``before_commit=stop``, several divided by
+commas. ``REGISTRY`` lists every name, so that a test can go through all of them and a misspelt one is refused.
 """
 
 from __future__ import annotations

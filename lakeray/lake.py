@@ -35,7 +35,9 @@ File = str | Path | Workflow
 
 
 def connect(*, settings: Settings | None = None, observer: Observer | None = None) -> Lake:
-    """A lake on this machine. Cheap: Ray starts with the first run. Raises ConfigError for a wrong environment variable."""
+    """A lake on this machine. Cheap: Ray starts with the first run. Raises ConfigError for a wrong environment
+    variable.
+    """
     return Lake(settings or Settings.from_env(os.environ), observer or Silent())
 
 
@@ -67,7 +69,9 @@ class Run:
         return self._ended.is_set()
 
     def result(self, timeout: float | None = None) -> RunSummary:
-        """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be started."""
+        """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be
+        started.
+        """
         if not self._ended.wait(timeout):
             raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
         if self._error is not None:
@@ -92,7 +96,8 @@ class Run:
 class Lake:
     """Every operation on a lake. Files are workflow files (a path) or workflows that are loaded already.
 
-    Errors are those of ``lakeray.errors``; a file with mistakes raises SpecError with all of them, before anything starts.
+    Errors are those of ``lakeray.errors``; a file with mistakes raises SpecError with all of them, before anything
+    starts.
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:
@@ -125,7 +130,11 @@ class Lake:
         for name in names:
             declared = workflow.sources[name]
             summary = discover(
-                name, declared, ledger=self._ledger_of_source(workflow, name), executor=self._executor("discover"), now=utc_now
+                name,
+                declared,
+                ledger=self._ledger_of_source(workflow, name),
+                executor=self._executor("discover"),
+                now=utc_now,
             )
             found.append(self._registered(workflow, summary) if register else summary)
         return found
@@ -136,7 +145,9 @@ class Lake:
         return LedgerOf(self._context(workflow, _one(workflow, step)))
 
     def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are none."""
+        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are
+        none.
+        """
         from lakeray.importer.quarantine import SCHEMA
 
         workflow = self.validate(file)
@@ -146,7 +157,9 @@ class Lake:
         for name in names:
             handle = open_table(workflow.tables[name].quarantine_uri)
             if handle is not None:
-                parts.append(query(handle, f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {limit}"))  # noqa: S608
+                parts.append(
+                    query(handle, f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {limit}")
+                )  # noqa: S608
         return pa.concat_tables(parts, promote_options="default").slice(0, limit)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
@@ -221,7 +234,9 @@ def _one(workflow: Workflow, step: str | None) -> str:
         _known([step], imports, "import step")
         return step
     if len(imports) != 1:
-        raise SpecError(f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}")
+        raise SpecError(
+            f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}"
+        )
     return imports[0]
 
 

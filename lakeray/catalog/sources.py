@@ -1,6 +1,7 @@
 """Registered sources, every version of them, as JSON documents that any tool can read.
 
-A version is ``<catalog>/sources/<tenant>/<workflow>.<source>/<number, six digits>.json``, written with create-if-absent: versions are never changed.
+A version is ``<catalog>/sources/<tenant>/<workflow>.<source>/<number, six digits>.json``, written with
+create-if-absent: versions are never changed.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-
+"""Objects found, planned and carried into a table exactly once."""

@@ -28,22 +28,41 @@ class LedgerOf:
         handle = open_table(self._context.table.uri)
         if handle is None:
             raise ImportFailed(
-                f"nothing was imported into {self._context.table.uri} yet", uri=self._context.table.uri, hint="run the workflow first"
+                f"nothing was imported into {self._context.table.uri} yet",
+                uri=self._context.table.uri,
+                hint="run the workflow first",
             )
         return handle
 
     def show(
-        self, *, outcome: str | None = None, uri_glob: str | None = None, batch: int | None = None, limit: int | None = 100
+        self,
+        *,
+        outcome: str | None = None,
+        uri_glob: str | None = None,
+        batch: int | None = None,
+        limit: int | None = 100,
     ) -> pa.Table:
-        """The row that counts of each object version, newest batch first (columns: ``lakeray.importer.ledger.SCHEMA``)."""
-        rows = self._matching(uri_glob=uri_glob, batches=None if batch is None else [batch], outcomes=None if outcome is None else [outcome])
+        """The row that counts of each object version, newest batch first (columns:
+        ``lakeray.importer.ledger.SCHEMA``).
+        """
+        rows = self._matching(
+            uri_glob=uri_glob,
+            batches=None if batch is None else [batch],
+            outcomes=None if outcome is None else [outcome],
+        )
         rows = rows.sort_by([("batch", "descending"), ("uri", "ascending")])
         return rows if limit is None else rows.slice(0, limit)
 
     def reset(
-        self, *, uri_glob: str | None = None, batches: Sequence[int] | None = None, outcomes: Sequence[str] | None = None
+        self,
+        *,
+        uri_glob: str | None = None,
+        batches: Sequence[int] | None = None,
+        outcomes: Sequence[str] | None = None,
     ) -> int:
-        """Have the chosen objects imported again by the next run; how many. Rows of theirs that are in the table stay there."""
+        """Have the chosen objects imported again by the next run; how many. Rows of theirs that are in the table stay
+        there.
+        """
         rows = self._matching(uri_glob=uri_glob, batches=batches, outcomes=outcomes)
         rows = rows.filter(pc.not_equal(rows["outcome"], "reset"))
         return Ledger(self._context.identity(self._handle())).reset(rows, now=self._context.now())
@@ -59,7 +78,11 @@ class LedgerOf:
         identity = self._context.identity(handle)
         manifest = load_manifest(identity, Ledger(identity).recorded() + 1)
         if manifest is None:
-            raise ImportFailed("no batch is open: there is nothing to abandon", uri=self._context.table.uri, hint="see `lakeray ledger show`")
+            raise ImportFailed(
+                "no batch is open: there is nothing to abandon",
+                uri=self._context.table.uri,
+                hint="see `lakeray ledger show`",
+            )
         reason = f"batch {manifest.batch} was abandoned; `lakeray ledger reset --batch {manifest.batch}` has its objects imported"
         BatchProtocol(self._context, identity).abandon(manifest, reason=reason)
         return manifest.batch
@@ -67,14 +90,18 @@ class LedgerOf:
     def rebuild(self) -> int:
         """Write the ledger anew from manifests, results and the table's history; how many rows.
 
-        Resets that a person had asked for and that no run has carried out are forgotten. Raises ExactlyOnceError, and leaves the old
-        ledger in its place, when a result or a commit that it needs is gone.
+        Resets that a person had asked for and that no run has carried out are forgotten. Raises ExactlyOnceError, and
+        leaves the old ledger in its place, when a result or a commit that it needs is gone.
         """
         handle = self._handle()
         identity = self._context.identity(handle)
         committed = handle.transaction_version(identity.app_id)
         if not committed:
-            raise ExactlyOnceError("the table has no batch of this import", uri=self._context.table.uri, hint="there is nothing to rebuild from")
+            raise ExactlyOnceError(
+                "the table has no batch of this import",
+                uri=self._context.table.uri,
+                hint="there is nothing to rebuild from",
+            )
         uri = identity.ledger_uri
         if open_table(uri) is not None:
             store = open_store(uri)

@@ -1,7 +1,7 @@
 """One batch from its manifest to the ledger, in the order that makes it happen exactly once.
 
-Write, audit, result, new columns, commit, record (quarantine, then ledger). Every step can be repeated by anyone at any time: the table's
-transaction id is the fence, the winner's result says what happened.
+Write, audit, result, new columns, commit, record (quarantine, then ledger). Every step can be repeated by anyone at
+any time: the table's transaction id is the fence, the winner's result says what happened.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class BatchProtocol:
         )
         handle = open_table(context.table.uri)
         if handle is None:
-            raise TableError("the table disappeared while it was imported into", uri=context.table.uri, hint="run again")
+            raise TableError(
+                "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
+            )
         handle.check_writable(mode=context.mode)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
@@ -84,8 +86,13 @@ class BatchProtocol:
 
     def record(self, winner: Result, *, table_version: int) -> None:
         """Make quarantine and ledger say what ``winner`` did; idempotent."""
+        uri = self._context.table.quarantine_uri
+        if winner.replays is not None:
+            # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
+            quarantine.forget(
+                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
+            )
         if winner.quarantine_files:
-            uri = self._context.table.quarantine_uri
             if open_table(uri) is None:
                 create_table(uri, quarantine.SCHEMA, partition_by=[], properties={})
             commit_once(
@@ -106,7 +113,9 @@ class BatchProtocol:
     def abandon(self, manifest: Manifest, *, reason: str) -> Done:
         """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``."""
         started = time.monotonic()
-        outcomes = [ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects]
+        outcomes = [
+            ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
+        ]
         result = Result(
             batch=manifest.batch,
             attempt=f"abandoned-{secrets.token_hex(4)}",
@@ -127,7 +136,9 @@ class BatchProtocol:
         summary = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=duration_s)
         if not summary.won:
             raise ExactlyOnceError(
-                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned", uri=uri, hint="look at `lakeray ledger show`"
+                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
+                uri=uri,
+                hint="look at `lakeray ledger show`",
             )
         return Done(summary=summary, result=winner, phases_s={})
 
@@ -191,7 +202,10 @@ class BatchProtocol:
 
     def _discard(self, written: Written) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""
-        for root, files in ((self._context.table.uri, written.files), (self._context.table.quarantine_uri, written.quarantine_files)):
+        for root, files in (
+            (self._context.table.uri, written.files),
+            (self._context.table.quarantine_uri, written.quarantine_files),
+        ):
             store = open_store(root)
             for file in files:
                 store.delete(join(root, file.path))

@@ -13,7 +13,10 @@ def constraints(handle: TableHandle) -> tuple[Expectation, ...]:
     """NOT NULL, CHECK and generated columns; rows that violate one are quarantined under ``constraint:<name>``."""
     found = [(f"{path} is not null", f"{_column(path)} IS NOT NULL") for path in handle.not_null]
     found += [(name, f"coalesce(({sql}), true)") for name, sql in handle.checks]
-    found += [(f"{name} is generated", f"{_column(name)} IS NOT DISTINCT FROM ({sql})") for name, sql in handle.generated.items()]
+    found += [
+        (f"{name} is generated", f"{_column(name)} IS NOT DISTINCT FROM ({sql})")
+        for name, sql in handle.generated.items()
+    ]
     return tuple(Expectation(name=name, sql=sql, on_violation="quarantine") for name, sql in found)
 
 

@@ -25,8 +25,8 @@ from lakeray.spec.tables import Table
 class ImportContext:
     """One import step of one run.
 
-    ``keys`` holds the resolved mask keys by reference; ``now`` is the clock (UTC); ``list_pages`` may replace the store's own listing.
-    ``task_memory_bytes`` is the aim for the memory of one task.
+    ``keys`` holds the resolved mask keys by reference; ``now`` is the clock (UTC); ``list_pages`` may replace the
+    store's own listing. ``task_memory_bytes`` is the aim for the memory of one task.
     """
 
     tenant: str
@@ -69,10 +69,12 @@ class ImportContext:
 
     @property
     def mode(self) -> Mode:
-        """append or overwrite (others are refused before a run begins)."""
+        """Append or overwrite (others are refused before a run begins)."""
         return "overwrite" if self.plan.mode == "overwrite" else "append"
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""
         if self.cancelled.is_set():
-            raise Cancelled("the run was asked to stop", hint="run the same command again: it goes on where this one stopped")
+            raise Cancelled(
+                "the run was asked to stop", hint="run the same command again: it goes on where this one stopped"
+            )

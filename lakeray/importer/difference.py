@@ -1,18 +1,19 @@
 """Which listed objects a ledger does not know yet, found in memory that neither of the two can grow.
 
-Both sides are walked in uri order, a window of the listing at a time: only the ledger rows between the window's first and last uri are held.
-The comparison is exact: an object version is ``(uri, size, etag, version_id)``.
+Both sides are walked in uri order, a window of the listing at a time: only the ledger rows between the window's first
+and last uri are held. The comparison is exact: an object version is ``(uri, size, etag, version_id)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.importer.ledger import IDENTITY, LOADED, SCHEMA, Ledger, identity_keys, latest, windows
+from lakeray.importer.source import Listing
 from lakeray.objects import LISTING
 
 WINDOW_ROWS = 500_000
@@ -24,8 +25,9 @@ _FINAL = pa.array(["loaded", "partly_loaded", "skipped", "poison"])
 class Window:
     """What one stretch of the listing holds.
 
-    ``fresh`` has the listing's columns plus ``tries`` (int32, earlier failures) and ``changed`` (bool: another version of this uri was loaded
-    before), one row an object to import. ``deleted`` counts loaded uris that are not listed any more.
+    ``fresh`` has the listing's columns plus ``tries`` (int32, earlier failures) and ``changed`` (bool: another
+    version of this uri was loaded before), one row an object to import. ``deleted`` counts loaded uris that are not
+    listed any more.
     """
 
     fresh: pa.Table
@@ -35,8 +37,23 @@ class Window:
     deleted: int
 
 
+def rested_difference(listing: Listing, ledger: Ledger | None) -> Iterator[Window]:
+    """What ``listing`` holds that the ledger does not settle, without objects that are too young: they are not fresh
+    yet, and not deleted either.
+    """
+    for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+        fresh = listing.rested(window.fresh)
+        yield (
+            window
+            if fresh is window.fresh
+            else replace(window, fresh=fresh, changed=pc.sum(fresh["changed"]).as_py() or 0)
+        )
+
+
 def difference(pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix: str) -> Iterator[Window]:
-    """Compare a listing (schema ``LISTING``, ascending by uri) of ``prefix`` with the ledger; without one everything is fresh."""
+    """Compare a listing (schema ``LISTING``, ascending by uri) of ``prefix`` with the ledger; without one everything
+    is fresh.
+    """
     if ledger is None:
         for table in windows(pages, rows=WINDOW_ROWS):
             yield compare(table, SCHEMA.empty_table(), prefix)

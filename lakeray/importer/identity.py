@@ -1,7 +1,8 @@
 """Who an import is: the one name under which a table remembers its batches.
 
-``app_id = lakeray/<pipeline uuid>/<step>/<table uuid>``. The pipeline's uuid follows from tenant and workflow name (RFC 9562, version 5), so
-that it is the same on every machine and no lost state can change it. A recreated table has another uuid, hence another app id.
+``app_id = lakeray/<pipeline uuid>/<step>/<table uuid>``. The pipeline's uuid follows from tenant and workflow name
+(RFC 9562, version 5), so that it is the same on every machine and no lost state can change it. A recreated table has
+another uuid, hence another app id.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What happened to every object version, as a Delta table that any reader can query.
 
-The ledger is at ``<import folder>/ledger``. Rows are only ever appended: a batch's rows in one commit that carries the batch's number as its
-transaction id, so a batch is recorded once. Of several rows for one object version the one with the highest ``(batch, recorded_at)`` counts.
-It is rebuilt from manifests, results and the table's history when it is lost: an import finds the batches that the table has and the
-ledger has not, and records them from the results that their commits name.
+The ledger is at ``<import folder>/ledger``. Rows are only ever appended: a batch's rows in one commit that carries
+the batch's number as its transaction id, so a batch is recorded once. Of several rows for one object version the one
+with the highest ``(batch, recorded_at)`` counts. It is rebuilt from manifests, results and the table's history when
+it is lost: an import finds the batches that the table has and the ledger has not, and records them from the results
+that their commits name.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ SCHEMA = pa.schema(
         ("recorded_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any more), superseded
-(changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to import it again)."""
+"""``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any
+more), superseded (changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to
+import it again)."""
 
 IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
@@ -105,7 +107,9 @@ class Ledger:
         )
 
     def reset(self, rows: pa.Table, *, now: datetime) -> int:
-        """Append a ``reset`` row for each of the given ledger rows, so that the next import reads these objects again."""
+        """Append a ``reset`` row for each of the given ledger rows, so that the next import reads these objects
+        again.
+        """
         handle = self.open()
         if handle is None or not rows.num_rows:
             return 0

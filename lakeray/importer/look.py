@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lakeray.delta.table import open_table
 from lakeray.importer.context import ImportContext
-from lakeray.importer.difference import Window, difference
+from lakeray.importer.difference import Window, rested_difference
 from lakeray.importer.executor import Executor
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest
@@ -26,7 +26,9 @@ SAMPLE_URIS = 5
 
 
 class PlanSummary(Summary):
-    """What an import step would do now. ``pending_batch`` is a batch that was planned and not finished; ``new`` counts objects to read."""
+    """What an import step would do now. ``pending_batch`` is a batch that was planned and not finished; ``new``
+    counts objects to read.
+    """
 
     step: str
     source_uri: str
@@ -45,8 +47,9 @@ class PlanSummary(Summary):
 
 
 class DiscoverySummary(Summary):
-    """What a source holds now; ``columns`` maps names to types, from a sample. ``new``, ``changed`` and ``deleted`` are against the ledgers of the
-    steps that import it (None when no step does, or no table is there yet)."""
+    """What a source holds now; ``columns`` maps names to types, from a sample. ``new``, ``changed`` and ``deleted``
+    are against the ledgers of the steps that import it (None when no step does, or no table is there yet).
+    """
 
     source: str
     uri: str
@@ -64,7 +67,9 @@ class DiscoverySummary(Summary):
 
 
 def plan(context: ImportContext) -> PlanSummary:
-    """Compare the step's source with its ledger and count what a run would import. Reads listings and the ledger only."""
+    """Compare the step's source with its ledger and count what a run would import. Reads listings and the ledger
+    only.
+    """
     handle = open_table(context.table.uri)
     notes = []
     if handle is not None:
@@ -85,12 +90,14 @@ def plan(context: ImportContext) -> PlanSummary:
         size_bytes += sum(item.info.size for item in readable)
         samples.extend(item.info.uri for item in readable[: SAMPLE_URIS - len(samples)])
 
-    for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+    for window in rested_difference(listing, ledger):
         for objects in planner.feed(window):
             take(objects)
     take(planner.rest())
     if pending is not None:
-        notes.append(f"batch {pending.batch} ({len(pending.objects)} objects) was planned and not finished: a run begins with it")
+        notes.append(
+            f"batch {pending.batch} ({len(pending.objects)} objects) was planned and not finished: a run begins with it"
+        )
     if context.mode == "overwrite" and (new or planner.deleted):
         notes.append("mode overwrite reads everything that is listed and replaces the table in one commit")
     return PlanSummary(
@@ -117,7 +124,7 @@ def discover(
     """List the source, read a sample, compare with ``ledger`` where there is one."""
     listing = open_listing(source, now=now)
     totals = _Totals()
-    for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+    for window in rested_difference(listing, ledger):
         totals.add(window)
     found = open_listing(source, now=now)
     for page in found.pages():

@@ -1,8 +1,8 @@
 """An import step from discovery to the last recorded batch.
 
-What a crash left is finished first (see ``recovery``). Then the listing is compared with the ledger, and what is fresh is planned and carried
-through batch by batch. A difference stays valid as long as every manifest since was written by the same planner; when another importer
-writes one, the comparison begins again.
+What a crash left is finished first (see ``recovery``). Then the listing is compared with the ledger, and what is
+fresh is planned and carried through batch by batch. A difference stays valid as long as every manifest since was
+written by the same planner; when another importer writes one, the comparison begins again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lakeray.delta.table import TableHandle, create_table, open_table
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
-from lakeray.importer.difference import difference
+from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.overwrite import overwrite_plan
@@ -24,8 +24,8 @@ from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
 from lakeray.importer.schema import (
-    SampleTask,
     Sampled,
+    SampleTask,
     choose_sample,
     first_schema,
     schema_from_names,
@@ -37,7 +37,7 @@ from lakeray.importer.source import Listing, open_listing
 from lakeray.importer.tally import Tally
 
 
-class _Overtaken(Exception):  # noqa: N818 - a signal, not an error
+class _Overtaken(Exception):
     """Another importer planned the batch that this one was about to plan."""
 
 
@@ -57,8 +57,9 @@ class ImportLoop:
     def drain(self, *, retry_failed: bool = True) -> None:
         """Import all that is there now. ``retry_failed=False`` leaves objects alone that failed before.
 
-        Raises ExactlyOnceError when table and ledger contradict each other, ImportFailed when a policy stops the import, Cancelled, and
-        whatever stops a batch; in each case all batches before are recorded and the next ``drain`` goes on behind them.
+        Raises ExactlyOnceError when table and ledger contradict each other, ImportFailed when a policy stops the
+        import, Cancelled, and whatever stops a batch; in each case all batches before are recorded and the next
+        ``drain`` goes on behind them.
         """
         while True:
             self.context.check_cancelled()
@@ -90,7 +91,7 @@ class ImportLoop:
         if context.mode == "overwrite":
             yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
-        for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+        for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
         rest = planner.rest()
@@ -168,8 +169,10 @@ class ImportLoop:
             self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
-        for batch, objects in lost_to_restore(self.context, identity, self._restores_checked, self.tally.note):
+        lost = lost_to_restore(self.context, identity, self._restores_checked, self.tally.note)
+        for batch, objects in lost.batches:
             self._import(handle, objects, replays=batch)
-            self.tally.note(f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}")
-        current = open_table(self.context.table.uri)
-        self._restores_checked = current.version if current else 0
+            self.tally.note(
+                f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
+            )
+        self._restores_checked = lost.version  # not the newest version: there may have been another RESTORE since

@@ -1,7 +1,8 @@
 """The write-ahead plan of one batch, immutable once it exists.
 
 A manifest fixes what cannot be recomputed: which object versions, which timestamp, which seed. It is JSON at
-``<import folder>/manifests/<batch, ten digits>.json``, written with create-if-absent, so that of any number of planners one wins.
+``<import folder>/manifests/<batch, ten digits>.json``, written with create-if-absent, so that of any number of
+planners one wins.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedObject:
-    """One object version of a batch. ``tries`` counts earlier failures; ``skip`` says why it is recorded without being read."""
+    """One object version of a batch. ``tries`` counts earlier failures; ``skip`` says why it is recorded without
+    being read.
+    """
 
     info: ObjectInfo
     tries: int = 0
@@ -45,7 +48,9 @@ class PlannedObject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """``created_at`` is what ``now()`` means in the batch's expressions; ``replays`` names the batch whose rows a RESTORE took away."""
+    """``created_at`` is what ``now()`` means in the batch's expressions; ``replays`` names the batch whose rows a
+    RESTORE took away.
+    """
 
     batch: int
     app_id: str
@@ -87,11 +92,13 @@ class Manifest:
         try:
             raw = orjson.loads(data)
             if raw.pop("format") != FORMAT:
-                raise ExactlyOnceError("the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray")
+                raise ExactlyOnceError(
+                    "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
+                )
             raw["created_at"] = datetime.fromisoformat(raw["created_at"])
             raw["objects"] = [PlannedObject.from_list(row) for row in raw["objects"]]
             return cls(**raw)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExactlyOnceError(
                 f"the manifest {uri} cannot be read: {error}",
                 uri=uri,
@@ -139,7 +146,9 @@ def store_manifest(identity: ImportId, manifest: Manifest) -> bool:
 
 
 def load_manifest(identity: ImportId, batch: int) -> Manifest | None:
-    """The stored plan of ``batch``, or None when nobody planned it yet. Raises ExactlyOnceError when it belongs to another table."""
+    """The stored plan of ``batch``, or None when nobody planned it yet. Raises ExactlyOnceError when it belongs to
+    another table.
+    """
     uri = manifest_uri(identity, batch)
     try:
         data = open_store(uri).read(uri)

@@ -15,12 +15,15 @@ from lakeray.importer.source import Listing
 from lakeray.objects import LISTING, ObjectInfo
 
 
-def overwrite_plan(listing: Listing, ledger: Ledger | None, planner: Planner, *, batch: int) -> Iterator[list[PlannedObject]]:
+def overwrite_plan(
+    listing: Listing, ledger: Ledger | None, planner: Planner, *, batch: int
+) -> Iterator[list[PlannedObject]]:
     """At most one list of objects: none when the listing is what the last batch (number ``batch``) imported.
 
-    The listing is held in memory. Raises ImportFailed when nothing is listed any more: an empty listing is more often a mistake than a wish.
+    The listing is held in memory. Raises ImportFailed when nothing is listed any more: an empty listing is more often
+    a mistake than a wish.
     """
-    table = pa.Table.from_batches(listing.pages(), schema=LISTING)
+    table = listing.rested(pa.Table.from_batches(listing.pages(), schema=LISTING))
     rows = ledger.rows(f"batch = {batch}") if ledger and batch else SCHEMA.empty_table()
     window = compare(table, rows, listing.pattern.prefix)
     planner.count(window)

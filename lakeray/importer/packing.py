@@ -14,7 +14,8 @@ OBJECT_COST_BYTES = 256 * 2**10
 def pack(objects: list[PlannedObject], *, slots: int) -> list[list[PlannedObject]]:
     """Groups of at most about ``TASK_BYTES``, as many as a multiple of ``slots`` where there are objects enough.
 
-    Longest processing time first (Graham 1969): at most 4/3 of the best possible length. Within a group objects stay in uri order.
+    Longest processing time first (Graham 1969): at most 4/3 of the best possible length. Within a group objects stay
+    in uri order.
     """
     if not objects:
         return []

@@ -1,7 +1,7 @@
 """What happens to the rows of a chunk between reader and writer, in the order of the contract.
 
-Path columns, coercion to the source's schema, the step's program (apply, select, where, expect, mask), and a last coercion to the table's columns. Row by
-row everything is accounted for: ``Rows`` of every chunk balances.
+Path columns, coercion to the source's schema, the step's program (apply, select, where, expect, mask), and a last
+coercion to the table's columns. Row by row everything is accounted for: ``Rows`` of every chunk balances.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import pyarrow as pa
 from lakeray.errors import AuditError
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns
+from lakeray.importer.strangers import Strangers, new_columns, with_extras
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Mask, Step
 from lakeray.transform.coerce import Coerced, Coercer
-from lakeray.transform.delta_types import delta_type
-from lakeray.transform.mask import Mask as MaskOver
 from lakeray.transform.mask import MaskSpec
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piped:
-    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances with the reader's refusals."""
+    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances
+    with the reader's refusals.
+    """
 
     table: pa.Table
     quarantined: pa.Table
@@ -44,7 +44,9 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
     return ProgramSpec(
         select=dict(step.select),
         where=step.where,
-        expectations=tuple(Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()),
+        expectations=tuple(
+            Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()
+        ),
         constraints=tuple(constraints),
         masks={name: mask_spec(item) for name, item in step.mask.items()},
         apply=step.apply,
@@ -59,7 +61,9 @@ def mask_spec(mask: Mask) -> MaskSpec:
 
 
 class Pipeline:
-    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns appear; ``expectations`` counts."""
+    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns appear;
+    ``expectations`` counts.
+    """
 
     def __init__(
         self,
@@ -76,10 +80,13 @@ class Pipeline:
         self._step = step
         self._source = source
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
-        self._masks = {name: MaskOver(mask_spec(item), keys=keys) for name, item in step.mask.items()}
+        self._masks = self._program.record_masks
+        self._strangers = Strangers(source.evolution, wanted=step.select)
         self.source_schema = source_schema
         self.table_schema = table_schema
-        self.expectations = {name: ExpectationSummary(on_violation=item.on_violation) for name, item in step.expect.items()}
+        self.expectations = {
+            name: ExpectationSummary(on_violation=item.on_violation) for name, item in step.expect.items()
+        }
         self._coercer = self._new_coercer()
         self._fitter = self._new_fitter()
 
@@ -100,7 +107,7 @@ class Pipeline:
         if coerced.new_fields:
             self.source_schema = pa.schema([*self.source_schema, *coerced.new_fields])
             self._coercer = self._new_coercer()
-        refused = [self._misfits(read, chunk.rows, coerced.refused)] if coerced.refused else []
+        refused = [self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)] if coerced.refused else []
         table, rows = self._input(coerced, chunk.rows, info)
         result = self._program.run(table, rows)
         self._count(result.checked, result.violations)
@@ -135,7 +142,15 @@ class Pipeline:
             return table.filter(keep), rows.filter(keep)
         return table, rows
 
-    def _misfits(self, read: pa.Table, rows: pa.Int64Array, refused: list[tuple[int, str, str]], prefix: str = "type") -> pa.Table:
+    def _misfits(
+        self,
+        read: pa.Table,
+        rows: pa.Int64Array,
+        refused: list[tuple[int, str, str]],
+        *,
+        prefix: str = "type",
+        extras: pa.StringArray | None = None,
+    ) -> pa.Table:
         """One quarantine row for each row that does not fit; the first reason counts."""
         first: dict[int, tuple[str, str]] = {}
         for index, column, reason in refused:
@@ -147,14 +162,15 @@ class Pipeline:
                 "row": rows.take(chosen),
                 "rule": pa.array([f"{prefix}:{column}" for column, _ in reasons], pa.string()),
                 "reason": pa.array([reason for _, reason in reasons], pa.string()),
-                "record": records(read.take(chosen), masks=self._masks),
+                "record": with_extras(records(read.take(chosen), masks=self._masks), extras, chosen, masks=self._masks),
             },
             schema=QUARANTINED,
         )
 
     def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
-        """The program's output in the table's columns; columns that the table lacks are new ones."""
-        new = self._new_columns(table)
+        """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
+        table = self._strangers.set_aside(table, self.table_schema)
+        new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
@@ -163,17 +179,6 @@ class Pipeline:
             return fitted.table, []
         keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
         return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
-
-    def _new_columns(self, table: pa.Table) -> list[pa.Field]:
-        known = {name.casefold() for name in self.table_schema.names}
-        new = []
-        for item in table.schema:
-            if item.name.casefold() in known or pa.types.is_null(item.type):
-                continue
-            if item.name == RESCUED and table[RESCUED].null_count == table.num_rows:
-                continue
-            new.append(pa.field(item.name, delta_type(item.type)))
-        return new
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         for name, item in self.expectations.items():
@@ -194,7 +199,10 @@ class Pipeline:
 
 def _object_column(info: ObjectInfo, rows: pa.Int64Array) -> pa.StructArray:
     values = {"uri": info.uri, "size": info.size, "etag": info.etag, "modified_at": info.modified_at}
-    arrays = [rows if item.name == "row" else pa.repeat(pa.scalar(values[item.name], item.type), len(rows)) for item in OBJECT_TYPE]
+    arrays = [
+        rows if item.name == "row" else pa.repeat(pa.scalar(values[item.name], item.type), len(rows))
+        for item in OBJECT_TYPE
+    ]
     return pa.StructArray.from_arrays(arrays, fields=list(OBJECT_TYPE))
 
 

@@ -11,7 +11,9 @@ from lakeray.importer.ledger import Ledger
 from lakeray.objects import open_store, relative
 from lakeray.objects.uris import join
 
-_NAME = re.compile(r"(?:^|/)part-(?P<pipeline>[0-9a-f]{32})-(?P<step>.+)-(?P<batch>\d{10})-[0-9a-f]{8}-t\d+-[^/]*\.parquet$")
+_NAME = re.compile(
+    r"(?:^|/)part-(?P<pipeline>[0-9a-f]{32})-(?P<step>.+)-(?P<batch>\d{10})-[0-9a-f]{8}-t\d+-[^/]*\.parquet$"
+)
 
 
 def open_batch_files(table_uri: str) -> set[str]:

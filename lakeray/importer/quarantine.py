@@ -1,8 +1,8 @@
 """Refused rows beside the table: what was refused, why, and where it came from.
 
-The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was before ``select``; ``raw`` the
-bytes of a record that could not be parsed. When the step masks columns, ``record`` shows them masked and ``raw`` is withheld, since no one
-can tell where in it a masked value stands.
+The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was before
+``select``; ``raw`` the bytes of a record that could not be parsed. When the step masks columns, ``record`` shows them
+masked and ``raw`` is withheld, since no one can tell where in it a masked value stands.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from lakeray.delta.table import open_table
+from lakeray.delta.upkeep import delete_rows
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.readers.port import Refused
 
@@ -35,8 +37,9 @@ SCHEMA = pa.schema(
         ("quarantined_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-"""``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has lines. ``rule`` is
-``malformed``, ``type:<column>``, ``select:<column>``, ``where``, ``expect:<name>`` or ``constraint:<name>``."""
+"""``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has
+lines. ``rule`` is ``malformed``, ``type:<column>``, ``select:<column>``, ``where``, ``expect:<name>`` or
+``constraint:<name>``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,3 +93,9 @@ class Origin:
             else:
                 arrays.append(pa.repeat(pa.scalar(same.get(field.name), field.type), count))
         return pa.table(arrays, schema=SCHEMA)
+
+
+def forget(uri: str, *, pipeline: str, step: str, batch: int) -> None:
+    """Take the rows of one batch out of the quarantine at ``uri``; idempotent, also when there is none."""
+    if open_table(uri) is not None:
+        delete_rows(uri, f"batch = {batch} AND pipeline = '{pipeline}' AND step = '{step}'")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from lakeray.delta.log import find_transaction
-from lakeray.delta.table import TableHandle, open_table
+from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.errors import ExactlyOnceError, ImportFailed
 from lakeray.importer.batch import RESULT_KEY, BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -20,11 +21,16 @@ from lakeray.objects import ObjectInfo
 def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[int]:
     """Record every batch that the table has and the ledger has not, from the result that its commit names.
 
-    Yields their numbers. Raises ExactlyOnceError when the table knows less than the ledger, or a commit or result is gone.
+    Yields their numbers. Raises ExactlyOnceError when the table knows less than the ledger, or a commit or result is
+    gone.
     """
     identity = context.identity(handle)
     recorded = Ledger(identity).recorded()
     version = handle.transaction_version(identity.app_id)
+    if (version or 0) < recorded:
+        # Another importer may have gone on since the table was opened: only a look after the one at the ledger proves anything.
+        handle = require_table(handle.uri)
+        version = handle.transaction_version(identity.app_id)
     if (version or 0) < recorded:
         found = "no transaction id of this import" if version is None else f"batch {version} as the last"
         raise ExactlyOnceError(
@@ -48,9 +54,8 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
 
 def last_result(identity: ImportId) -> Result | None:
     """The result of the last recorded batch, None when there is none."""
-    ledger = Ledger(identity)
-    handle = ledger.open()
-    recorded = ledger.recorded()
+    handle = Ledger(identity).open()
+    recorded = handle.transaction_version(identity.ledger_app_id) if handle else None
     if handle is None or not recorded:
         return None
     commit = find_transaction(handle.uri, app_id=identity.ledger_app_id, number=recorded, version=handle.version)
@@ -63,16 +68,23 @@ def last_result(identity: ImportId) -> Result | None:
     return load_result(identity, commit.metadata()[RESULT_KEY])
 
 
-def lost_to_restore(
-    context: ImportContext, identity: ImportId, checked: int, note: Callable[[str], None]
-) -> Iterator[tuple[int, list[PlannedObject]]]:
-    """Batches to import again, with their objects, when ``on_restore`` says so. Raises ImportFailed when it says ``ask``."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """What RESTOREs up to table ``version`` took away: batch numbers with the objects to import again."""
+
+    version: int
+    batches: list[tuple[int, list[PlannedObject]]] = field(default_factory=list)
+
+
+def lost_to_restore(context: ImportContext, identity: ImportId, checked: int, note: Callable[[str], None]) -> Lost:
+    """What to import again, when ``on_restore`` says so. Raises ImportFailed when it says ``ask``."""
     handle = open_table(identity.table_uri)
     if handle is None or handle.version <= checked:
-        return
-    lost = lost_batches(Ledger(identity), identity.table_uri, current=handle.version, checked=checked)
+        return Lost(version=checked)
+    ledger, overwrite = Ledger(identity), context.mode == "overwrite"
+    lost = lost_batches(ledger, identity.table_uri, current=handle.version, checked=checked, overwrite=overwrite)
     if not lost:
-        return
+        return Lost(version=handle.version)
     names = ", ".join(str(number) for number in lost)
     policy = context.plan.on_restore
     if policy == "ask":
@@ -83,7 +95,10 @@ def lost_to_restore(
         )
     if policy == "keep":
         note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")
-        return
-    for number, rows in lost.items():
-        columns = ["uri", "size", "etag", "version_id", "modified_at"]
-        yield number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()]
+        return Lost(version=handle.version)
+    columns = ["uri", "size", "etag", "version_id", "modified_at"]
+    planned = [
+        (number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()])
+        for number, rows in lost.items()
+    ]
+    return Lost(version=handle.version, batches=planned)

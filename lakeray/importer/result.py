@@ -1,7 +1,8 @@
 """The record of one finished attempt at a batch, immutable once it exists.
 
-A result is JSON at ``<import folder>/results/<batch>-<attempt>.json``: every object's outcome, every staged file, the schema it was made with.
-The commit names it, so that whoever finds the batch committed can record exactly what the winner did.
+A result is JSON at ``<import folder>/results/<batch>-<attempt>.json``: every object's outcome, every staged file, the
+schema it was made with. The commit names it, so that whoever finds the batch committed can record exactly what the
+winner did.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
-    """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored (compressed) bytes."""
+    """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
+    (compressed) bytes.
+    """
 
     planned: PlannedObject
     outcome: Outcome
@@ -44,7 +47,13 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
-        return {"object": self.planned.to_list(), "outcome": self.outcome, "rows": rows, "bytes": self.bytes_read, "error": error}
+        return {
+            "object": self.planned.to_list(),
+            "outcome": self.outcome,
+            "rows": rows,
+            "bytes": self.bytes_read,
+            "error": error,
+        }
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> ObjectOutcome:
@@ -64,7 +73,9 @@ class ObjectOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to which RESTOREs were dealt with."""
+    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
+    which RESTOREs were dealt with.
+    """
 
     batch: int
     attempt: str
@@ -107,15 +118,19 @@ class Result:
         try:
             raw = orjson.loads(data)
             if raw.pop("format") != FORMAT:
-                raise ExactlyOnceError("the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray")
+                raise ExactlyOnceError(
+                    "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
+                )
             raw["outcomes"] = [ObjectOutcome.from_json(item) for item in raw["outcomes"]]
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExactlyOnceError(
-                f"the result {uri} cannot be read: {error}", uri=uri, hint="restore the file from a backup or a bucket version"
+                f"the result {uri} cannot be read: {error}",
+                uri=uri,
+                hint="restore the file from a backup or a bucket version",
             ) from error
 
 

@@ -1,12 +1,12 @@
 """The schema of a source: what its columns are read as.
 
-It is found once, from hints, the table's own columns and a sample of objects, then carried from result to result, so that every batch starts
-from what the batch before knew. New columns join it inside a batch.
+It is found once, from hints, the table's own columns and a sample of objects, then carried from result to result, so
+that every batch starts from what the batch before knew. New columns join it inside a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -93,7 +93,15 @@ def first_schema(source: Source, samples: list[Sampled]) -> pa.Schema:
         inferred = infer_schema(tables, hints, text=text)
     else:
         inferred = _infer_apart(tables, hints, path_names)
-    return inferred
+    return _one_spelling(inferred, preferred=hints)
+
+
+def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema:
+    """Of columns whose names differ by case alone, which Delta takes for one, the preferred or else the first."""
+    kept: dict[str, str] = {}
+    for name in sorted(schema.names, key=lambda name: name not in preferred):
+        kept.setdefault(name.casefold(), name)
+    return pa.schema([item for item in schema if kept[item.name.casefold()] == item.name])
 
 
 def _path_names(source: Source, uri: str) -> list[str]:
@@ -104,7 +112,9 @@ def _infer_apart(tables: list[pa.Table], hints: dict[str, pa.DataType], path_nam
     """Columns from paths are text to be understood even where the format itself is typed."""
     from_path = [table.select([name for name in table.column_names if name in path_names]) for table in tables]
     from_object = [table.select([name for name in table.column_names if name not in path_names]) for table in tables]
-    schema = infer_schema(from_object, {name: kind for name, kind in hints.items() if name not in path_names}, text=False)
+    schema = infer_schema(
+        from_object, {name: kind for name, kind in hints.items() if name not in path_names}, text=False
+    )
     paths = infer_schema(from_path, {name: kind for name, kind in hints.items() if name in path_names}, text=True)
     return pa.schema([*schema, *paths])
 
@@ -123,7 +133,8 @@ def with_hints(schema: pa.Schema, source: Source) -> pa.Schema:
     """``schema`` under today's hints."""
     hints = source.hints
     fields = [pa.field(item.name, hints.pop(item.name, item.type)) for item in schema]
-    return pa.schema([*fields, *(pa.field(name, kind) for name, kind in hints.items())])
+    known = pa.schema([*fields, *(pa.field(name, kind) for name, kind in hints.items())])
+    return _one_spelling(known, preferred=schema.names)
 
 
 def wire_schema(source: Source, schema: pa.Schema) -> pa.Schema | None:

@@ -27,8 +27,8 @@ class Counts:
 class Listing:
     """Lists one source.
 
-    Left out are temporary and half-written names, names that the pattern does not match, and objects younger than ``min_age``; ``counts`` says
-    how many.
+    Left out are temporary and half-written names and names that the pattern does not match; ``counts`` says how many.
+    Objects younger than ``min_age`` are ``young``.
     """
 
     source: Source
@@ -40,19 +40,25 @@ class Listing:
 
     def pages(self) -> Iterator[pa.RecordBatch]:
         """Pages with schema ``LISTING``, ascending by uri."""
-        limit = self.now() - timedelta(seconds=self.source.min_age) if self.source.min_age else None
         for page in self.list_pages(self.pattern.prefix):
             self.counts.seen += page.num_rows
             kept = self.pattern.filter(page)
             plain = without_temporary(kept, self.pattern.root)
             self.counts.temporary += kept.num_rows - plain.num_rows
             kept = plain
-            if limit is not None:
-                old = pc.less_equal(kept["modified_at"], pa.scalar(limit, pa.timestamp("us", tz="UTC")))
-                self.counts.young += kept.num_rows - (pc.sum(old).as_py() or 0)
-                kept = kept.filter(old)
             if kept.num_rows:
                 yield kept
+
+    def rested(self, fresh: pa.Table) -> pa.Table:
+        """The rows of ``fresh`` (at least the columns of ``LISTING``) whose objects have rested for ``min_age``; the
+        others are counted.
+        """
+        if not self.source.min_age:
+            return fresh
+        limit = self.now() - timedelta(seconds=self.source.min_age)
+        old = fresh.filter(pc.less_equal(fresh["modified_at"], pa.scalar(limit, pa.timestamp("us", tz="UTC"))))
+        self.counts.young += fresh.num_rows - old.num_rows
+        return old
 
 
 def open_listing(
@@ -80,7 +86,10 @@ def read_options(source: Source, *, wire_schema: pa.Schema | None, chunk_bytes: 
     """How the readers shall read this source."""
     options: dict[str, object] = {}
     if source.format in ("csv", "tsv"):
-        options = source.csv.model_dump(exclude={"columns"}) | {"delimiter": source.delimiter, "names": source.csv.columns}
+        options = source.csv.model_dump(exclude={"columns"}) | {
+            "delimiter": source.delimiter,
+            "names": source.csv.columns,
+        }
     elif source.format == "json":
         options = source.json_.model_dump()
     return ReadOptions(

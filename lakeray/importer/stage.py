@@ -1,7 +1,8 @@
 """Rows of one task on their way to files, so that an object's rows come all or not at all.
 
-An object's rows wait in memory until the object is read to its end; then they join the task's shared file. An object that outgrows the
-buffer gets files of its own, which are discarded when it turns out to be corrupt. Memory is bounded by the buffer and one row group.
+An object's rows wait in memory until the object is read to its end; then they join the task's shared file. An object
+that outgrows the buffer gets files of its own, which are discarded when it turns out to be corrupt. Memory is bounded
+by the buffer and one row group.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class RollingWriter:
     _writer: StagedWriter | None = None
     _schema: pa.Schema | None = None
     _count: int = 0
+    _finished: list[StagedWriter] = field(default_factory=list)
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
@@ -45,13 +47,14 @@ class RollingWriter:
 
     def discard(self) -> None:
         """Remove what was written, as far as it can be; what stays is an orphan that no commit names."""
-        if self._writer is not None:
-            self._writer.discard()
-            self._writer = None
+        for writer in (*self._finished, *([self._writer] if self._writer is not None else [])):
+            writer.discard()
+        self._writer, self._finished, self.files = None, [], []
 
     def _finish(self) -> None:
         if self._writer is not None:
             self.files.extend(self._writer.close())
+            self._finished.append(self._writer)
             self._writer = None
 
 
@@ -66,7 +69,7 @@ class Stage:
     _held: list[pa.Table] = field(default_factory=list)
     _held_bytes: int = 0
     _object: int = 0
-    _files: list[StagedFile] = field(default_factory=list)
+    _kept: list[RollingWriter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._shared = RollingWriter(self.make, "s")
@@ -94,7 +97,8 @@ class Stage:
     def keep(self) -> None:
         """The current object was read to its end: its rows count."""
         if self._own is not None:
-            self._files.extend(self._own.close())
+            self._own.close()
+            self._kept.append(self._own)
             self._own = None
         for held in self._held:
             self._shared.write(held)
@@ -109,4 +113,11 @@ class Stage:
 
     def close(self) -> list[StagedFile]:
         """End all files; what a commit may name."""
-        return self._files + self._shared.close()
+        return [file for writer in (*self._kept, self._shared) for file in writer.close()]
+
+    def discard(self) -> None:
+        """Remove everything: no commit will name any of it."""
+        self.drop()
+        for writer in (*self._kept, self._shared):
+            writer.discard()
+        self._kept = []

@@ -15,10 +15,11 @@ class Summary(BaseModel):
 
 
 class Rows(Summary):
-    """The balance of one object, batch or import: ``read + generated == written + quarantined + dropped + filtered + deduplicated``.
+    """The balance of one object, batch or import: ``read + generated == written + quarantined + dropped + filtered +
+    deduplicated``.
 
-    ``read`` counts every record, malformed ones too (they are in ``quarantined``); ``rescued`` counts written rows that carry rescued data and
-    is no term of the equation.
+    ``read`` counts every record, malformed ones too (they are in ``quarantined``); ``rescued`` counts written rows
+    that carry rescued data and is no term of the equation.
     """
 
     read: int = 0
@@ -86,8 +87,9 @@ class BatchSummary(Summary):
 class ImportSummary(Summary):
     """All that one import step did in one run.
 
-    ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems`` holds the first 100.
-    ``changed`` and ``deleted`` count listed objects that differ from, or are missing against, what the ledger knows.
+    ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems``
+    holds the first 100. ``changed`` and ``deleted`` count listed objects that differ from, or are missing against,
+    what the ledger knows.
     """
 
     step: str

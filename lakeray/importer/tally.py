@@ -41,9 +41,16 @@ class Tally:
 
     def listing(self, planner: Planner, counts: Counts) -> None:
         """The last pass over the source."""
-        self._listing = {"listed": planner.listed, "known": planner.known, "changed": planner.changed, "deleted": planner.deleted}
+        self._listing = {
+            "listed": planner.listed,
+            "known": planner.known,
+            "changed": planner.changed,
+            "deleted": planner.deleted,
+        }
         if planner.changed:
-            self.note(f"{planner.changed} objects were changed after they had been imported (changed_objects: {planner.source.changed_objects})")
+            self.note(
+                f"{planner.changed} objects were changed after they had been imported (changed_objects: {planner.source.changed_objects})"
+            )
         if counts.temporary:
             self.note(f"{counts.temporary} temporary or hidden objects were left out")
         if counts.young:
@@ -64,9 +71,13 @@ class Tally:
         self._new_columns.extend(done.result.new_columns)
         self._phases.update(done.phases_s)
         if done.worker_deaths:
-            self.note(f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated")
+            self.note(
+                f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated"
+            )
         if not done.summary.won:
-            self.note(f"batch {done.summary.number} was committed by another importer first; this one's files were removed")
+            self.note(
+                f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
+            )
 
     def _measure(self, done: Done) -> None:
         context, summary = self._context, done.summary
@@ -114,4 +125,6 @@ class Tally:
 def _problem(outcome: ObjectOutcome) -> ObjectProblem:
     refused = outcome.rows.quarantined
     error = outcome.error or (f"{refused} rows are in quarantine" if refused else outcome.outcome)
-    return ObjectProblem(uri=outcome.planned.info.uri, outcome=outcome.outcome, error=error, line=outcome.line, column=outcome.column)
+    return ObjectProblem(
+        uri=outcome.planned.info.uri, outcome=outcome.outcome, error=error, line=outcome.line, column=outcome.column
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import Pipeline
-from lakeray.importer.readers import read
+from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.source import path_columns, read_options
@@ -32,7 +32,8 @@ from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
 CHUNK_SHARE, BUFFER_SHARE, ROW_GROUP_SHARE = 32, 8, 4
-"""A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded pages."""
+"""A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded
+pages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +84,9 @@ class TaskSpec:
     memory_bytes: int
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
-        """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation, a wrong expression, a
-        drifted schema, a store that cannot be reached."""
+        """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
+        a wrong expression, a drifted schema, a store that cannot be reached.
+        """
         worker = _Worker(self)
         try:
             for planned in self.objects:
@@ -104,7 +106,9 @@ class _Worker:
     def __init__(self, spec: TaskSpec) -> None:
         self._spec = spec
         self._pattern = SourcePattern.parse(spec.source.uri)
-        self._read = read_options(spec.source, wire_schema=spec.wire_schema, chunk_bytes=spec.memory_bytes // CHUNK_SHARE)
+        self._read = read_options(
+            spec.source, wire_schema=spec.wire_schema, chunk_bytes=spec.memory_bytes // CHUNK_SHARE
+        )
         self._pipeline = Pipeline(
             spec.step,
             source=spec.source,
@@ -159,7 +163,7 @@ class _Worker:
         info = planned.info
         columns = path_columns(self._spec.source, self._pattern, info.uri)
         with open_store(info.uri).open(info.uri, match=info) as file:
-            for chunk in read(file, self._read, name=info.uri):
+            for chunk in read(file, self._options(columns), name=info.uri):
                 result = self._pipeline.run(chunk, info, columns)
                 self._stage.add(result.table)
                 if chunk.refused:
@@ -169,6 +173,15 @@ class _Worker:
                     self._refused.add(self._origin.violations(planned, result.quarantined))
                 account.add(result.rows)
                 yield min(file.tell(), info.size)
+
+    def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
+        """A column that the path gives is read only where the object has it: a reader fills what it was told to
+        expect with nulls.
+        """
+        wire = self._read.wire_schema
+        if wire is None or not path:
+            return self._read
+        return replace(self._read, wire_schema=pa.schema([item for item in wire if item.name not in path]))
 
     def finish(self) -> TaskOutcome:
         """End all files."""
@@ -189,8 +202,8 @@ class _Worker:
 
     def discard(self) -> None:
         """The whole task is in vain."""
-        self._stage.drop()
-        self._refused.drop()
+        self._stage.discard()
+        self._refused.discard()
 
     def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec
@@ -201,13 +214,19 @@ class _Worker:
             indexed=Indexed.of_properties(spec.table_properties),
         )
         return StagedWriter(
-            spec.table_uri, schema=schema, partition_by=list(spec.partition_by), prefix=f"{spec.prefix}-{suffix}", options=options
+            spec.table_uri,
+            schema=schema,
+            partition_by=list(spec.partition_by),
+            prefix=f"{spec.prefix}-{suffix}",
+            options=options,
         )
 
     def _quarantine_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec
         options = WriteOptions(row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE)
-        return StagedWriter(spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options)
+        return StagedWriter(
+            spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options
+        )
 
 
 class _Progress:

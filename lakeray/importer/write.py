@@ -1,7 +1,7 @@
 """Every object of a batch, read and staged, with its outcome.
 
-Tasks whose worker dies are run again in halves until the object that kills workers stands alone. Tasks that disagree about the type of a
-new column are run again with the type that holds the values of all.
+Tasks whose worker dies are run again in halves until the object that kills workers stands alone. Tasks that disagree
+about the type of a new column are run again with the type that holds the values of all.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Written:
 
 
 def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> Written:
-    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost store)."""
+    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost
+    store).
+    """
     writer = _BatchWriter(context, manifest, handle, source_schema)
     try:
         return writer.run()
@@ -58,12 +60,15 @@ def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle,
 
 
 class _BatchWriter:
-    def __init__(self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> None:
+    def __init__(
+        self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema
+    ) -> None:
         self._context = context
         self._manifest = manifest
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
+        self._table_schema = handle.schema
         self._attempt = secrets.token_hex(4)
         self._counter = 0
         self._deaths = 0
@@ -74,7 +79,11 @@ class _BatchWriter:
     def run(self) -> Written:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
-        skipped = [ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip) for item in planned if item.skip]
+        skipped = [
+            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            for item in planned
+            if item.skip
+        ]
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
@@ -107,7 +116,7 @@ class _BatchWriter:
             keys=dict(context.keys),
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema),
-            table_schema=self._handle.schema,
+            table_schema=self._table_schema,
             partition_by=tuple(self._handle.partition_by),
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
@@ -151,23 +160,31 @@ class _BatchWriter:
         yield self._task(objects[middle:])
 
     def _blame_the_object(self, died: Died) -> None:
-        """Make sure that workers can live at all before an object is called deadly. Raises StoreUnavailable when they cannot."""
+        """Make sure that workers can live at all before an object is called deadly. Raises StoreUnavailable when they
+        cannot.
+        """
         if self._done or self._workers_live:
             return
         self._workers_live = all(not isinstance(told.message, Died) for told in self._context.executor.run([Breath()]))
         if not self._workers_live:
-            raise StoreUnavailable(f"no worker stays alive, whatever it does: {died.reason}", hint="look at the Ray cluster's logs")
+            raise StoreUnavailable(
+                f"no worker stays alive, whatever it does: {died.reason}", hint="look at the Ray cluster's logs"
+            )
 
     def _settle_new_columns(self) -> None:
+        """First what the source has, then what the table gets: an ``apply`` hook can make columns of its own."""
         merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])
-        if merged is None:
-            return
-        self._schema = merged
-        keep: list[tuple[TaskSpec, TaskOutcome]] = []
-        again: list[tuple[TaskSpec, TaskOutcome]] = []
-        for task, outcome in self._done:
-            (keep if _agrees(outcome.source_schema, merged) else again).append((task, outcome))
-        self._done = keep
+        if merged is not None:
+            self._schema = merged
+            self._run_again([_agrees(outcome.source_schema, merged) for _, outcome in self._done])
+        merged = merge_new_fields(self._table_schema, [outcome.table_schema for _, outcome in self._done])
+        if merged is not None:
+            self._table_schema = merged
+            self._run_again([_agrees(outcome.table_schema, merged) for _, outcome in self._done])
+
+    def _run_again(self, agree: list[bool]) -> None:
+        again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
+        self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
             _remove(task.table_uri, outcome.files)
             _remove(task.quarantine_uri, outcome.quarantine_files)
@@ -177,7 +194,7 @@ class _BatchWriter:
         written = Written(
             attempt=self._attempt,
             source_schema=self._schema,
-            table_schema=self._handle.schema,
+            table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
         )
@@ -194,11 +211,16 @@ class _BatchWriter:
 
 
 def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
-    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none."""
+    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none.
+
+    Names that differ by case alone are one column to Delta: the first spelling counts.
+    """
     types: dict[str, pa.DataType] = {}
+    spelling = {name.casefold(): name for name in known.names}
     for schema in found:
         for item in schema:
-            if known.get_field_index(item.name) >= 0:
+            first = spelling.setdefault(item.name.casefold(), item.name)
+            if known.get_field_index(item.name) >= 0 or first != item.name:
                 continue
             earlier = types.get(item.name)
             types[item.name] = item.type if earlier is None else (merge_types(earlier, item.type) or pa.string())
@@ -208,7 +230,9 @@ def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | No
 
 
 def _agrees(schema: pa.Schema, merged: pa.Schema) -> bool:
-    return all(item.type.equals(merged.field(item.name).type) for item in schema)
+    return all(
+        merged.get_field_index(item.name) >= 0 and item.type.equals(merged.field(item.name).type) for item in schema
+    )
 
 
 def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:
@@ -222,10 +246,14 @@ def _audit(manifest: Manifest, written: Written) -> None:
     accounted = sorted(outcome.planned.info.uri for outcome in written.outcomes)
     if planned != accounted:
         missing = sorted(set(planned) - set(accounted))[:3]
-        raise AuditError(f"batch {manifest.batch}: {len(planned)} objects were planned, {len(accounted)} have an outcome; {missing}")
+        raise AuditError(
+            f"batch {manifest.batch}: {len(planned)} objects were planned, {len(accounted)} have an outcome; {missing}"
+        )
     for outcome in written.outcomes:
         if not outcome.rows.balanced:
-            raise AuditError(f"rows of {outcome.planned.info.uri} do not balance: {outcome.rows!r}", uri=outcome.planned.info.uri)
+            raise AuditError(
+                f"rows of {outcome.planned.info.uri} do not balance: {outcome.rows!r}", uri=outcome.planned.info.uri
+            )
     staged = sum(file.rows for file in written.files)
     refused = sum(file.rows for file in written.quarantine_files)
     rows = written.rows

@@ -1,1 +1,1 @@
-
+"""What work runs on: Ray, here and nowhere else."""

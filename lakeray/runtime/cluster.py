@@ -15,11 +15,13 @@ OBJECT_STORE_BYTES = 256 * 2**20
 
 
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lakeray-ray")
-"""Ray's processes die with the *thread* that started them (prctl PR_SET_PDEATHSIG), so one thread starts them and stays."""
+"""Ray's processes die with the *thread* that started them (prctl PR_SET_PDEATHSIG), so one thread starts them and
+stays."""
 
 
 def start(settings: Settings) -> bool:
-    """Connect to Ray unless this process is connected already; True when this call started a local one, which ``stop`` then ends.
+    """Connect to Ray unless this process is connected already; True when this call started a local one, which
+    ``stop`` then ends.
 
     Raises ConfigError when the address cannot be reached. Never attaches to a cluster that no setting names.
     """

@@ -34,13 +34,15 @@ class Check(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure(Exception):  # noqa: N818 - carries a check's answer
+class _Failure(Exception):
     detail: str
     hint: str
 
 
 def examine(settings: Settings, workflow: Workflow | None) -> list[Check]:
-    """All checks, in the order in which a run would meet them. Writes nothing but a probe object beside each table, which it removes."""
+    """All checks, in the order in which a run would meet them. Writes nothing but a probe object beside each table,
+    which it removes.
+    """
     checks = [
         _check("python", _python),
         *(_check(f"package {name}", partial(_package, name)) for name in PACKAGES),
@@ -81,7 +83,9 @@ def _package(name: str) -> str:
 def _environment(settings: Settings) -> str:
     strange = unknown_variables(os.environ)
     if strange:
-        guesses = "; ".join(f"{name}: did you mean {near}?" if near else f"{name} means nothing" for name, near in strange.items())
+        guesses = "; ".join(
+            f"{name}: did you mean {near}?" if near else f"{name} means nothing" for name, near in strange.items()
+        )
         raise _Failure(f"unknown variables: {', '.join(strange)}", guesses)
     where = settings.ray_address or "a local Ray"
     return f"{where}, {settings.task_memory_bytes // 2**20} MiB a task, executor {settings.executor}"
@@ -110,6 +114,9 @@ def _table(uri: str) -> str:
             store.create(probe, b"second")
         except ObjectExists:
             return "can be written; create-if-absent holds"
-        raise _Failure("the store overwrote an object that it should have refused", "this store cannot keep exactly-once: use another")
+        raise _Failure(
+            "the store overwrote an object that it should have refused",
+            "this store cannot keep exactly-once: use another",
+        )
     finally:
         store.delete(probe)

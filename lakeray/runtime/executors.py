@@ -9,7 +9,8 @@ from lakeray.runtime.ray_data import RayData
 from lakeray.runtime.ray_tasks import RayTasks
 
 DATASET_FROM_TASKS_PER_SLOT = 8
-"""From so many waves of tasks on, a dataset's fixed second no longer shows, while its backpressure and its place in the dashboard do."""
+"""From so many waves of tasks on, a dataset's fixed second no longer shows, while its backpressure and its place in
+the dashboard do."""
 
 
 class Adaptive:

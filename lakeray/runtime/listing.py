@@ -17,7 +17,8 @@ RANGES_PER_SLOT = 4
 
 
 def parallel_pages(prefix: str) -> Iterator[pa.RecordBatch]:
-    """All pages of ``prefix`` in order. The first 20,000 objects are listed here; only what is larger is split over the cluster.
+    """All pages of ``prefix`` in order. The first 20,000 objects are listed here; only what is larger is split over
+    the cluster.
 
     Local folders are always listed here: one process reads a disk's names as fast as several.
     """

@@ -15,8 +15,9 @@ from lakeray.runtime.cluster import slots as cluster_slots
 class RayData:
     """One row a task in, one row an outcome out; rows of the lake never pass through the dataset.
 
-    A block whose worker dies has no row at all (``max_errored_blocks=-1``), which is how a death shows; Ray does not retry it. An exception comes
-    back as a value, since Ray Data would count it as an errored block too. A dataset costs about a second before its first task runs.
+    A block whose worker dies has no row at all (``max_errored_blocks=-1``), which is how a death shows; Ray does not
+    retry it. An exception comes back as a value, since Ray Data would count it as an errored block too. A dataset
+    costs about a second before its first task runs.
     """
 
     def __init__(self, name: str) -> None:

@@ -74,4 +74,7 @@ def _next(stream: Any, index: int) -> Told | None:
     except exceptions.NodeDiedError:
         return Told(index, Died("its node was lost"))
     except (exceptions.WorkerCrashedError, exceptions.RaySystemError, exceptions.ObjectLostError):
-        return Told(index, Died("the process ended unexpectedly (crash, exit, or killed by the operating system for its memory)"))
+        return Told(
+            index,
+            Died("the process ended unexpectedly (crash, exit, or killed by the operating system for its memory)"),
+        )

@@ -25,7 +25,6 @@ from lakeray.runtime.listing import parallel_pages
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
 from lakeray.security.secrets import resolve
 from lakeray.spec.model import Workflow
-from lakeray.spec.steps import Step
 
 FAILED_AGAIN_EVERY_S = 60.0
 """While a run keeps watching, an object that could not be read is tried again so often."""
@@ -111,7 +110,11 @@ class WorkflowRun:
 
     def _once(self, names: list[str], keys: dict[str, bytes]) -> None:
         for name in names:
-            if any(self._done[before].state != "succeeded" for before in self.workflow.steps[name].after if before in self._done):
+            if any(
+                self._done[before].state != "succeeded"
+                for before in self.workflow.steps[name].after
+                if before in self._done
+            ):
                 self._done[name] = StepSummary(name=name, kind="import", state="skipped")
                 continue
             loop = self._loop(name, keys)
@@ -172,7 +175,11 @@ class WorkflowRun:
             except Cancelled as error:
                 return self._ended(name, loop, attempt, error)
             except LakerayError as error:
-                final = not error.retryable or error.code in retry.non_retryable_error_types or attempt >= retry.maximum_attempts
+                final = (
+                    not error.retryable
+                    or error.code in retry.non_retryable_error_types
+                    or attempt >= retry.maximum_attempts
+                )
                 if final:
                     return self._ended(name, loop, attempt, error)
                 wait_s = retry.interval_s(attempt)
@@ -215,7 +222,9 @@ class WorkflowRun:
     def _unfinished(self, name: str) -> StepSummary:
         loop = self._loops.get(name)
         imported: ImportSummary | None = loop.tally.summary() if loop else None
-        return StepSummary(name=name, kind=self.workflow.steps[name].kind, state="running" if loop else "pending", imported=imported)
+        return StepSummary(
+            name=name, kind=self.workflow.steps[name].kind, state="running" if loop else "pending", imported=imported
+        )
 
     def _final_state(self) -> State:
         states = {step.state for step in self._done.values()}

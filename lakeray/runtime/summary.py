@@ -37,7 +37,9 @@ class StepSummary(Summary):
 
 
 class RunSummary(Summary):
-    """One run of a workflow. ``security`` holds audit lines such as which secret references were resolved (never their values)."""
+    """One run of a workflow. ``security`` holds audit lines such as which secret references were resolved (never
+    their values).
+    """
 
     run_id: str
     workflow: str

@@ -28,7 +28,9 @@ class TableOf:
         return asdict(upkeep.optimize(self.uri, target_size))
 
     def vacuum(self, retention_hours: int = DEFAULT_RETENTION_HOURS, dry_run: bool = True) -> list[str]:
-        """Files older than the retention that no commit needs and no open batch may still name; removed unless ``dry_run``."""
+        """Files older than the retention that no commit needs and no open batch may still name; removed unless
+        ``dry_run``.
+        """
         return list(upkeep.vacuum(self.uri, retention_hours, dry_run=dry_run, protected=open_batch_files(self.uri)))
 
     def restore(self, version: int) -> dict[str, Any]:

@@ -13,8 +13,9 @@ import pyarrow as pa
 class Refused:
     """One record that cannot be read.
 
-    ``row`` is its 1-based number among all records of the object, refused ones included. ``line`` and ``column`` are 1-based where the
-    format has lines. ``reason`` never quotes the record's content. ``raw`` is the record's own bytes, cut to 64 KiB, or None.
+    ``row`` is its 1-based number among all records of the object, refused ones included. ``line`` and ``column`` are
+    1-based where the format has lines. ``reason`` never quotes the record's content. ``raw`` is the record's own
+    bytes, cut to 64 KiB, or None.
     """
 
     row: int
@@ -29,8 +30,8 @@ class Chunk:
     """Rows in wire types, as the format gives them (CSV: all strings), with where they came from.
 
     ``rows`` holds the 1-based record number of every row of ``table`` (int64); ``refused`` the records between them.
-    ``extras`` holds, row by row, a JSON object text of fields that could not be put into ``table``'s columns because their type clashed
-    within the chunk (None where all fitted), or is None when there are none at all.
+    ``extras`` holds, row by row, a JSON object text of fields that could not be put into ``table``'s columns because
+    their type clashed within the chunk (None where all fitted), or is None when there are none at all.
     """
 
     table: pa.Table
@@ -43,9 +44,10 @@ class Chunk:
 class ReadOptions:
     """How to read objects of one source.
 
-    ``wire_schema`` holds the types to read known columns as (from inference or hints): a reader uses it where that is faster or needed and
-    never fails because of it; what is not in it is inferred. ``columns`` asks for these columns only where the format makes that
-    cheap. ``chunk_bytes`` is the aim for the memory of a chunk; ``max_record_bytes`` the size above which a record is refused.
+    ``wire_schema`` holds the types to read known columns as (from inference or hints): a reader uses it where that is
+    faster or needed and never fails because of it; what is not in it is inferred. ``columns`` asks for these columns
+    only where the format makes that cheap. ``chunk_bytes`` is the aim for the memory of a chunk; ``max_record_bytes``
+    the size above which a record is refused.
     """
 
     format: str
@@ -60,10 +62,11 @@ class ReadOptions:
 class Reader(Protocol):
     """Reads one object.
 
-    Yields chunks in record order, with memory bounded by a small multiple of ``chunk_bytes`` plus ``max_record_bytes`` (columnar formats:
-    plus one row group, stripe or batch), whatever the object's size. A malformed record is refused by itself. Raises ReadError,
-    with line or offset where known, when nothing after some point can be read (truncated gzip, broken footer); chunks yielded before
-    that were good. Never yields a null for a value that was there.
+    Yields chunks in record order, with memory bounded by a small multiple of ``chunk_bytes`` plus
+    ``max_record_bytes`` (columnar formats: plus one row group, stripe or batch), whatever the object's size. A
+    malformed record is refused by itself. Raises ReadError, with line or offset where known, when nothing after some
+    point can be read (truncated gzip, broken footer); chunks yielded before that were good. Never yields a null for a
+    value that was there.
     """
 
     def __call__(self, file: BinaryIO, options: ReadOptions) -> Iterator[Chunk]: ...
