@@ -202,6 +202,19 @@ def optimize(uri: str, target_size: int | None = None, *, max_concurrent_tasks: 
     return _again_on_conflict(uri, "merging small files", work)
 
 
+def delete_rows(uri: str, where: str) -> int:
+    """Delete the rows for which the SQL ``where`` holds; how many. Raises CommitConflict when others never left a gap."""
+    from deltalake import CommitProperties
+
+    def work(handle: TableHandle) -> int:
+        handle.check_writable("overwrite")
+        # A remove may not be replayed on a newer version: what it removes was read from this one.
+        done = handle.delta.delete(where, commit_properties=CommitProperties(max_commit_retries=0))
+        return int(done["num_deleted_rows"])
+
+    return _again_on_conflict(uri, "deleting rows", work)
+
+
 def vacuum(
     uri: str,
     retention_hours: int | None = None,

@@ -59,6 +59,11 @@ class Program:
         )
 
     @property
+    def record_masks(self) -> dict[str, Mask]:
+        """The masks to put over a row as it was before ``select``."""
+        return self._parts.record_masks
+
+    @property
     def needs_object(self) -> bool:
         """Whether an expression reads the ``_object`` column, which the chunks must then have."""
         return any(OBJECT in expression.columns for expression in self._parts.all())
