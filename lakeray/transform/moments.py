@@ -92,6 +92,18 @@ def _parsed(array: pa.Array) -> tuple[pa.Array, int]:
         return _in_range(array.cast(likely)), 0
     except pa.ArrowInvalid:
         pass
+    sure = _SURE_ZONED if likely.tz else _SURE_NAIVE
+    certain = pc.fill_null(pc.match_substring_regex(array, sure), fill_value=False)
+    values = _in_range(pc.if_else(certain, array, pa.scalar(None, pa.string())).cast(likely))
+    doubtful = pc.and_(array.is_valid(), pc.invert(certain))
+    if not pc.any(doubtful).as_py():
+        return values, 0
+    found, lost = _salvaged(array.filter(doubtful))
+    return pc.replace_with_mask(values, doubtful, found), lost
+
+
+def _salvaged(array: pa.Array) -> tuple[pa.Array, int]:
+    """What no single cast takes: both kinds of text in one array, blanks, nanoseconds, leap days, and what is no time at all."""
     array, lost = _without_nanoseconds(array)
     array = pc.utf8_trim(array, from_text.BLANKS)
     zoned = pc.match_substring_regex(array, _ENDS_IN_ZONE)
