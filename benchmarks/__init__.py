@@ -1,1 +1,1 @@
-"""Benchmarks that anyone can run: `make bench`, or `python -m benchmarks --help` inside an environment with the peers."""
+"""Benchmarks that anyone can run: `make bench`, or `python -m benchmarks --help` where the peers are installed."""

@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure lakeray and its peers, write the results.
 
-Every figure that is printed or stored belongs to a run whose answer was right. ``--quick`` is a smoke test of a minute whose figures mean nothing.
+Every figure that is printed or stored belongs to a run whose answer was right. ``--quick`` is a smoke test of a
+minute whose figures mean nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for size in sizes(options, workload):
             table = _table(bench, workload, size, peers, quick=options.quick)
             name = f"{workload}/{results.size_name(size)}" if workload != "latency" else workload
-            command = f"python -m benchmarks --workloads {workload}" + (f" --rows {workload}={results.size_name(size)}" if workload != "latency" else "")
+            command = f"python -m benchmarks --workloads {workload}" + (
+                f" --rows {workload}={results.size_name(size)}" if workload != "latency" else ""
+            )
             results.store(file, name, table, command=command, **circumstances)
             failed |= _lakeray_failed(table)
     shutil.rmtree(bench.out, ignore_errors=True)
@@ -61,13 +64,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
-    made.add_argument("--workloads", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME", help=f"of {', '.join(ROWS)}")
-    made.add_argument("--rows", nargs="+", default=[], metavar="NAME=ROWS", help="sizes of a workload, as in w1=10M,60M")
-    made.add_argument("--peers", nargs="+", metavar="NAME", help=f"of {', '.join(peer.name for peer in PEERS)} (all that are installed)")
+    made.add_argument(
+        "--workloads", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME", help=f"of {', '.join(ROWS)}"
+    )
+    made.add_argument(
+        "--rows", nargs="+", default=[], metavar="NAME=ROWS", help="sizes of a workload, as in w1=10M,60M"
+    )
+    made.add_argument(
+        "--peers",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(peer.name for peer in PEERS)} (all that are installed)",
+    )
     made.add_argument("--repetitions", type=int, default=5, help="measurements of each engine (5)")
-    made.add_argument("--limit", type=float, default=1800.0, help="seconds after which a measurement is given up (1800)")
-    made.add_argument("--data", type=Path, default=Path(".bench-data"), help="folder of the inputs, kept for the next time")
-    made.add_argument("--out", type=Path, help="folder of the outputs, emptied (default: out in the folder of the inputs)")
+    made.add_argument(
+        "--limit", type=float, default=1800.0, help="seconds after which a measurement is given up (1800)"
+    )
+    made.add_argument(
+        "--data", type=Path, default=Path(".bench-data"), help="folder of the inputs, kept for the next time"
+    )
+    made.add_argument(
+        "--out", type=Path, help="folder of the outputs, emptied (default: out in the folder of the inputs)"
+    )
     made.add_argument("--results", type=Path, help="file of the results (default: benchmarks/results.json)")
     made.add_argument("--quick", action="store_true", help="small inputs, one measurement each: does everything work?")
     return made

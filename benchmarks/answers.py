@@ -17,7 +17,7 @@ _TIME = {"w1": ["placed_at"], "w2": ["at"], "w3": ["placed_at"]}
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What one measured command left behind: a Delta table and, where rows are refused, a second one with a column ``rule``."""
+    """What a command left behind: a Delta table and, where rows are refused, another with a column ``rule``."""
 
     table: Path
     refused: Path | None = None
@@ -25,8 +25,8 @@ class Written:
 
 def problem(written: Written, workload: str, expected: dict[str, Any]) -> str | None:
     """What is wrong with the tables, or None when every number is the expected one."""
-    family = workload.split("-")[0]
-    found = _totals(written.table, family)
+    family = workload.split("-", maxsplit=1)[0]
+    found: dict[str, Any] = dict(_totals(written.table, family))
     if written.refused is not None:
         rules = _rules(written.refused)
         if "rules" in expected:

@@ -1,7 +1,7 @@
 """Input files of the workloads, made once and reused, each folder with the answer that every engine must reach.
 
-A folder is complete when it holds ``expected.json``, which is written last. The same workload and number of rows give the same rows on every
-machine; only the compressed bytes may differ with the version of a codec.
+A folder is complete when it holds ``expected.json``, which is written last. The same workload and number of rows give
+the same rows on every machine; only the compressed bytes may differ with the version of a codec.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ WARM_UP_ROWS = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How one workload's files are made. ``write(path, first_id, count)`` writes one file and returns its part of the answer."""
+    """How one workload's files are made.
+
+    ``write(path, first_id, count)`` writes one file and returns its part of the answer.
+    """
 
     write: Callable[[Path, int, int], dict[str, Any]]
     suffix: str
@@ -48,7 +51,7 @@ def keep_out_of_git(folder: Path) -> None:
 
 
 def ensure(folder: Path, workload: str, rows: int) -> tuple[Path, dict[str, Any]]:
-    """The workload's input at that size under ``folder``: its own folder of files, and the expected answer. Makes it when it is not there."""
+    """The workload's input at that size (made when it is not there) and the expected answer."""
     place = folder / f"{workload}-{rows}-v{FORMAT}"
     answer = place / "expected.json"
     if not answer.exists():
@@ -65,7 +68,9 @@ def _generate(kind: Kind, place: Path, rows: int) -> dict[str, Any]:
     # Not forked: an Arrow thread pool does not survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         parts = [
-            pool.submit(kind.write, place / f"part-{number:03d}{kind.suffix}", edges[number], edges[number + 1] - edges[number])
+            pool.submit(
+                kind.write, place / f"part-{number:03d}{kind.suffix}", edges[number], edges[number + 1] - edges[number]
+            )
             for number in range(files)
         ]
         expected = merged(part.result() for part in parts)

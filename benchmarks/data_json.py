@@ -1,4 +1,7 @@
-"""W2's input: nested JSON lines of about 200 bytes, gzip files; one variant has one malformed line more for every thousand rows."""
+"""W2's input: gzip files of nested JSON lines of about 200 bytes.
+
+One variant has one malformed line more for every thousand rows.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +69,15 @@ def _lines(ids: Any, users: Any, seconds: Any) -> Iterator[str]:
 
 
 def _with_malformed(lines: list[str], start: int) -> Iterator[str]:
-    """After every thousandth row a line that no reader can make a row of: cut off, a stray text, a missing colon, an unclosed string."""
+    """After every thousandth row one that is cut off, a stray text, without a colon, or with an unclosed string."""
     for offset, line in enumerate(lines):
         yield line
         number = start + offset + 1
         if number % _MALFORMED_EVERY == 0:
             way = number // _MALFORMED_EVERY % 4
-            yield (line[:60] + "\n", "connection reset by peer\n", line.replace(":", " ", 1), '{"id":1,"kind":"view\n')[way]
+            yield (line[:60] + "\n", "connection reset by peer\n", line.replace(":", " ", 1), '{"id":1,"kind":"view\n')[
+                way
+            ]
 
 
 def plain_lines(first: int, count: int) -> bytes:

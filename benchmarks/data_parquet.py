@@ -18,7 +18,7 @@ _SPREAD_US = 3_600_000_000
 
 
 def rows(first: int, count: int) -> pa.Table:
-    """Rows ``first`` to ``first + count``: ids in a scrambled order within the file, times within an hour of a steady clock."""
+    """Rows ``first`` to ``first + count``: ids scrambled within the file, times within an hour of a steady clock."""
     ids = np.arange(first, first + count, dtype=np.uint64)
     ids = ids[np.argsort(below(ids, 1, 1 << 30), kind="stable")]
     placed_at = EPOCH_US + ids.astype(np.int64) * 500_000 + below(ids, 2, _SPREAD_US)

@@ -1,4 +1,4 @@
-"""A lake of millions of objects that exist only as a listing, and the ledger of an import that has loaded most of them."""
+"""A lake of millions of objects that exist only as a listing, with the ledger of an import that loaded most of them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ def identity(table: Path) -> Any:
 
     handle = require_table(str(table))
     return ImportId(
-        pipeline=pipeline_id("bench", "bench"), workflow="bench", step="ingest", table_uri=str(table), table_id=handle.id
+        pipeline=pipeline_id("bench", "bench"),
+        workflow="bench",
+        step="ingest",
+        table_uri=str(table),
+        table_id=handle.id,
     )
 
 
@@ -97,7 +101,13 @@ def _build(table: Path, count: int) -> None:
     for batch, start in enumerate(range(0, count, LEDGER_BATCH), start=1):
         rows = _ledger_rows(numbers[start : start + LEDGER_BATCH], batch, SCHEMA)
         record_rows(
-            owner.ledger_uri, rows, app_id=owner.ledger_app_id, number=batch, previous=batch - 1, dense=True, prefix="ledger"
+            owner.ledger_uri,
+            rows,
+            app_id=owner.ledger_app_id,
+            number=batch,
+            previous=batch - 1,
+            dense=True,
+            prefix="ledger",
         )
 
 

@@ -33,10 +33,12 @@ def main() -> int:
     return 0
 
 
-def measure(*, module: str, workload: str, source: str, warm_source: str, out: str, expected: dict[str, Any]) -> dict[str, Any]:
+def measure(
+    *, module: str, workload: str, source: str, warm_source: str, out: str, expected: dict[str, Any]
+) -> dict[str, Any]:
     """Seconds of the work alone, and the bytes that it left."""
     peer = importlib.import_module(f"benchmarks.peers.{module}")
-    function = getattr(peer, workload.split("-")[0])
+    function = getattr(peer, workload.split("-", maxsplit=1)[0])
     warm_out, full_out = Path(out) / "warm", Path(out) / "full"
     warm_out.mkdir(parents=True)
     full_out.mkdir(parents=True)

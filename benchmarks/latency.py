@@ -1,4 +1,4 @@
-"""Latency: how long after one small object was written its rows are readable by delta-rs, with a process and a Ray that are warm."""
+"""Latency: how long after one small object was written its rows are readable by delta-rs, all being warm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ GIVE_UP_S = 60.0
 def measured(bench: Bench, repetitions: int) -> dict[str, Any]:
     """The table: watching (``--continuous``), and one ``lake.run()`` an object."""
     cases = []
-    for name, mode in (("`lakeray run --continuous`", "continuous"), ("`lake.run(file).result()` in a warm process", "repeated")):
+    for name, mode in (
+        ("`lakeray run --continuous`", "continuous"),
+        ("`lake.run(file).result()` in a warm process", "repeated"),
+    ):
         place = bench.out / f"latency-{mode}"
         place.mkdir(parents=True, exist_ok=True)
         spec = {"folder": str(place), "mode": mode, "repetitions": repetitions}
@@ -66,7 +69,10 @@ def watched(*, folder: str, mode: str, repetitions: int) -> dict[str, Any]:
 def _series(
     place: Path, table: Path, repetitions: int, *, settle_s: float = 0.0, then: Callable[[], object] | None = None
 ) -> list[float]:
-    """Seconds for each object, the first (which warms up) left out. ``settle_s`` moves the moments of writing against those of looking."""
+    """Seconds for each object, the first (which warms up) left out.
+
+    ``settle_s`` moves the moments of writing against those of looking.
+    """
     seconds = []
     for number in range(1, repetitions + 2):
         time.sleep(settle_s * (number % 5) / 2)

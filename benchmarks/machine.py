@@ -38,7 +38,7 @@ def file_system(folder: Path) -> str:
     mounts = Path("/proc/mounts")
     for line in mounts.read_text().splitlines() if mounts.exists() else []:
         _, point, name, *_ = line.split()
-        inside = point == "/" or place == point or place.startswith(point + "/")
+        inside = point in {"/", place} or place.startswith(point + "/")
         if inside and len(point) >= len(best):
             best, kind = point, name
     return kind

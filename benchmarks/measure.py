@@ -45,7 +45,7 @@ def compare(bench: Bench, workload: str, rows: int, peers: Sequence[Peer]) -> di
     """One table: every engine over ``rows`` rows of the workload, or over fewer and scaled where it says so."""
     bench.say(f"{workload}, {rows:,} rows: making or finding the input")
     cases = [_case(bench, workload, rows, peer) for peer in peers if peer.does(workload)]
-    warm_source, _ = ensure(bench.data, workload.split("-")[0], WARM_UP_ROWS)
+    warm_source, _ = ensure(bench.data, workload.split("-", maxsplit=1)[0], WARM_UP_ROWS)
     for source in sorted({case.source for case in cases}):
         warm_page_cache(source)
     runs: dict[str, list[dict[str, Any]]] = {case.peer.name: [] for case in cases}
@@ -58,11 +58,16 @@ def compare(bench: Bench, workload: str, rows: int, peers: Sequence[Peer]) -> di
             bench.say(f"  {turn + 1}/{bench.repetitions} {case.peer.name}: {_told(held[-1])}")
     whole = [case for case in cases if case.rows == rows]
     size = (whole or cases)[0].expected["bytes"] if cases else 0
-    return {"workload": workload, "rows": rows, "input_bytes": size, "engines": [_entry(case, runs[case.peer.name], rows, workload) for case in cases]}
+    return {
+        "workload": workload,
+        "rows": rows,
+        "input_bytes": size,
+        "engines": [_entry(case, runs[case.peer.name], rows, workload) for case in cases],
+    }
 
 
 def _case(bench: Bench, workload: str, rows: int, peer: Peer) -> _Case:
-    most = peer.most_rows.get(workload.split("-")[0], rows)
+    most = peer.most_rows.get(workload.split("-", maxsplit=1)[0], rows)
     count = min(rows, most)
     source, expected = ensure(bench.data, workload, count)
     return _Case(peer=peer, source=source, expected=expected, rows=count)
@@ -87,8 +92,10 @@ def _measured(bench: Bench, workload: str, case: _Case, warm_source: Path) -> di
         shutil.rmtree(place, ignore_errors=True)
 
 
-def in_process(arguments: Sequence[str], *, folder: Path, limit_s: float, extra: dict[str, str] | None = None) -> dict[str, Any]:
-    """Run ``python -m`` with ``arguments`` in ``folder``; what it says after ``MARK``, or how it ended without saying anything."""
+def in_process(
+    arguments: Sequence[str], *, folder: Path, limit_s: float, extra: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run ``python -m`` with ``arguments`` in ``folder``; what it says after ``MARK``, or how it ended without that."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TQDM": "0", "DO_NOT_TRACK": "true", **(extra or {})}
     log = folder / "stderr.txt"
     with log.open("wb") as errors:
@@ -117,10 +124,13 @@ def in_process(arguments: Sequence[str], *, folder: Path, limit_s: float, extra:
 
 
 def _entry(case: _Case, runs: list[dict[str, Any]], rows: int, workload: str) -> dict[str, Any]:
-    """One line of the table. ``median_s``, ``min_s`` and ``max_s`` are for ``rows`` rows; ``seconds`` are as measured on ``measured_rows``."""
+    """One line of the table.
+
+    ``median_s``, ``min_s`` and ``max_s`` are for ``rows`` rows; ``seconds`` are as measured on ``measured_rows``.
+    """
     entry: dict[str, Any] = {
         "engine": case.peer.name,
-        "how": case.peer.how[workload.split("-")[0]],
+        "how": case.peer.how[workload.split("-", maxsplit=1)[0]],
         "codec": case.peer.codec,
         "versions": versions(case.peer.packages),
         "measured_rows": case.rows,

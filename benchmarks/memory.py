@@ -1,7 +1,8 @@
-"""`python -m benchmarks.memory`: resident memory while importing, over lakes of growing size and one large object, against its bound.
+"""`python -m benchmarks.memory`: resident memory while importing lakes and one large object, against its bound.
 
-The bound of a worker is what an idle one takes plus LAKERAY_TASK_MEMORY, with a quarter for what the allocator keeps. The whole process tree
-(driver, Ray's own processes, workers) must not grow with the lake. Exits with 1 when either is broken or a row is missing.
+The bound of a worker is what an idle one takes plus LAKERAY_TASK_MEMORY, with a quarter for what the allocator keeps.
+The whole process tree (driver, Ray's own processes, workers) must not grow with the lake. Exits with 1 when either is
+broken or a row is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lakeray.spec.units import parse_size
 
 SLACK = 1.25
 TREE_SLACK_BYTES = 64 * 2**20
-"""Logs, a grown heap here and there: what the tree of a large lake may have more than 1.25 times that of the smallest."""
+"""Logs, a grown heap here and there: what a large lake's tree may have above 1.25 times that of the smallest."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in problems:
         print(f"NOT BOUNDED: {problem}")
     if not options.no_results:
-        table = {"workload": "memory", "rows": 0, "task_memory_bytes": task_memory, "lines": lines, "problems": problems}
-        sizes = f"--lake {' '.join(options.lake)} --object {' '.join(options.object)} --task-memory {options.task_memory}"
-        results.store(options.results, "memory", table, command=f"python -m benchmarks.memory {sizes}", file_system=file_system(data))
+        table = {
+            "workload": "memory",
+            "rows": 0,
+            "task_memory_bytes": task_memory,
+            "lines": lines,
+            "problems": problems,
+        }
+        sizes = (
+            f"--lake {' '.join(options.lake)} --object {' '.join(options.object)} --task-memory {options.task_memory}"
+        )
+        results.store(
+            options.results,
+            "memory",
+            table,
+            command=f"python -m benchmarks.memory {sizes}",
+            file_system=file_system(data),
+        )
     if not problems:
-        print(f"bounded: no worker above an idle one plus {SLACK} x {_shown(task_memory)}, the tree does not grow with the lake")
+        bound = f"{SLACK} x {_shown(task_memory)}"
+        print(f"bounded: no worker above an idle one plus {bound}, the tree does not grow with the lake")
     return 1 if problems else 0
 
 
@@ -65,22 +81,34 @@ def judge(lines: Sequence[dict[str, Any]], task_memory: int) -> list[str]:
         bound = line["idle_worker_bytes"] + SLACK * task_memory
         if line["worker_bytes"] > bound:
             problems.append(f"{title}: a worker took {_shown(line['worker_bytes'])}, the bound is {_shown(bound)}")
-    lakes = sorted((line for line in lines if line["name"] == "lake" and not line["detail"]), key=lambda line: line["size_bytes"])
+    lakes = sorted(
+        (line for line in lines if line["name"] == "lake" and not line["detail"]), key=lambda line: line["size_bytes"]
+    )
     for line in lakes[1:]:
         bound = SLACK * lakes[0]["tree_bytes"] + TREE_SLACK_BYTES
         if line["tree_bytes"] > bound:
-            grown = f"{_shown(line['tree_bytes'])} against {_shown(lakes[0]['tree_bytes'])} at {_shown(lakes[0]['size_bytes'])}"
-            problems.append(f"lake of {_shown(line['size_bytes'])}: the process tree grew with the lake: {grown}")
+            now, then = _shown(line["tree_bytes"]), _shown(lakes[0]["tree_bytes"])
+            title = f"lake of {_shown(line['size_bytes'])}"
+            problems.append(f"{title}: the process tree grew with the lake, to {now} from {then}")
     return problems
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.split("\n\n")[0])
-    made.add_argument("--lake", nargs="*", default=["1GB", "10GB"], metavar="SIZE", help="lakes of Parquet objects (1GB 10GB)")
+    made.add_argument(
+        "--lake", nargs="*", default=["1GB", "10GB"], metavar="SIZE", help="lakes of Parquet objects (1GB 10GB)"
+    )
     made.add_argument("--object", nargs="*", default=["2GB"], metavar="SIZE", help="single JSON lines objects (2GB)")
-    made.add_argument("--task-memory", default=os.environ.get("LAKERAY_TASK_MEMORY") or "512MiB", metavar="SIZE", help="LAKERAY_TASK_MEMORY")
+    made.add_argument(
+        "--task-memory",
+        default=os.environ.get("LAKERAY_TASK_MEMORY") or "512MiB",
+        metavar="SIZE",
+        help="LAKERAY_TASK_MEMORY",
+    )
     made.add_argument("--cpus", type=int, default=os.cpu_count() or 1, help="LAKERAY_CPUS (all)")
-    made.add_argument("--data", type=Path, default=Path(".bench-data"), help="folder of the inputs, kept for the next time")
+    made.add_argument(
+        "--data", type=Path, default=Path(".bench-data"), help="folder of the inputs, kept for the next time"
+    )
     made.add_argument("--results", type=Path, default=results.DEFAULT, help="file of the results")
     made.add_argument("--no-results", action="store_true", help="only print")
     return made
@@ -90,11 +118,10 @@ def _print_line(line: dict[str, Any]) -> None:
     if line["detail"]:
         print(f"  {line['detail']}")
         return
-    print(
-        f"  {line['seconds']:.1f} s; largest worker {_shown(line['worker_bytes'])} (idle {_shown(line['idle_worker_bytes'])}), "
-        f"driver {_shown(line['driver_bytes'])}, whole tree {_shown(line['tree_bytes'])} (idle {_shown(line['idle_tree_bytes'])})",
-        flush=True,
-    )
+    worker, tree = _shown(line["worker_bytes"]), _shown(line["tree_bytes"])
+    idle_worker, idle_tree = _shown(line["idle_worker_bytes"]), _shown(line["idle_tree_bytes"])
+    text = f"largest worker {worker} (idle {idle_worker}), driver {_shown(line['driver_bytes'])}"
+    print(f"  {line['seconds']:.1f} s; {text}, whole tree {tree} (idle {idle_tree})", flush=True)
 
 
 def _shown(size: float) -> str:

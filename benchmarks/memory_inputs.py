@@ -15,7 +15,10 @@ _LINES = 100_000
 
 
 def lake_of(data: Path, size: int) -> tuple[Path, int]:
-    """A folder of at least ``size`` bytes of Parquet objects, and its rows. Its files are hard links to a few: other names, other objects."""
+    """A folder of at least ``size`` bytes of Parquet objects, and its rows.
+
+    Its files are hard links to a few: other names, other objects.
+    """
     base, expected = ensure(data, "w1", _LAKE_ROWS)
     files = sorted(base.iterdir())
     place = data / f"lake-{size}"

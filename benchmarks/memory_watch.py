@@ -1,7 +1,7 @@
 """Watches the memory of an import from outside: the process that runs it and everything below that.
 
-Resident memory is counted as proportional set size (a page that several processes share counts once), so that Ray's shared object store and the
-libraries are not counted again for every worker. Linux only.
+Resident memory is counted as proportional set size (a page that several processes share counts once), so that Ray's
+shared object store and the libraries are not counted again for every worker. Linux only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ READY = "benchmark-ready"
 
 @dataclass(kw_only=True)
 class Peaks:
-    """Most bytes at any look. ``idle_*``: after the warm-up, before the import. ``detail`` says what went wrong, empty when nothing did."""
+    """Most bytes at any look.
+
+    ``idle_*``: after the warm-up, before the import. ``detail`` says what went wrong, empty when nothing did.
+    """
 
     tree_bytes: int = 0
     driver_bytes: int = 0
@@ -77,8 +80,7 @@ def _follow(process: subprocess.Popen[str], peaks: Peaks) -> dict[str, Any]:
             idle = _look(process.pid)
             peaks.idle_tree_bytes, _, peaks.idle_worker_bytes = idle
             with _sampling(process.pid, peaks):
-                told = _result(process.stdout)
-            return told
+                return _result(process.stdout)
     return {"detail": f"the import ended with {process.wait()} before it began"}
 
 
@@ -152,7 +154,9 @@ def imported(*, source: str, kind: str, rows: int, out: str) -> dict[str, Any]:
     lake.close()
     if summary.state != "succeeded" or found != rows:
         problems = [error.message for error in summary.errors]
-        return {"detail": f"{summary.state}: the table has {found:,} rows, expected {rows:,} {'; '.join(problems)}".strip()}
+        return {
+            "detail": f"{summary.state}: the table has {found:,} rows, expected {rows:,} {'; '.join(problems)}".strip()
+        }
     return {"seconds": seconds}
 
 

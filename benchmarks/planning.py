@@ -1,7 +1,7 @@
 """W5: how long a plan takes against a ledger of millions of objects, and how much memory.
 
-What is timed is ``lakeray plan``: list, filter, compare with the ledger, cut into batches. The listing is generated while it is asked for, and
-the time for that alone is reported beside.
+What is timed is ``lakeray plan``: list, filter, compare with the ledger, cut into batches. The listing is generated
+while it is asked for, and the time for that alone is reported beside.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def planned(*, table: str, warm_table: str, count: int, listed: int | None) -> d
     listing_s = time.perf_counter() - begin
     new = total - count
     if (summary.listed, summary.known, summary.new, summary.changed) != (total, count, new, 0):
-        return {"outcome": "wrong", "detail": f"wrong answer: {summary.listed=} {summary.known=} {summary.new=} {summary.changed=}"}
+        return {
+            "outcome": "wrong",
+            "detail": f"wrong answer: {summary.listed=} {summary.known=} {summary.new=} {summary.changed=}",
+        }
     return {
         "outcome": "right",
         "seconds": seconds,

@@ -1,4 +1,4 @@
-"""``results.json``: what was measured, one entry a table, each with its machine and its command, so that a part can be measured again."""
+"""``results.json`` holds one entry a table with its machine and its command, so that any can be measured again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def store(path: Path, name: str, table: dict[str, Any], *, command: str, **circu
     """Put one table in, in place of an earlier one of the same name."""
     tables = load(path)
     machine = {**described(), **circumstances}
-    tables[name] = {**table, "command": command, "measured_at": datetime.now(UTC).strftime("%Y-%m-%d"), "machine": machine}
+    tables[name] = {
+        **table,
+        "command": command,
+        "measured_at": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": machine,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(dict(sorted(tables.items(), key=_place)), indent=1) + "\n")

@@ -1,8 +1,9 @@
 """The engines that are compared, one module each, each in the fastest way that its own documentation shows.
 
-A module has one function a workload, ``w1(source, out)`` and so on, which prepares and returns a call without arguments: that call is the work
-that is timed, it gives a ``Written``. ``start()`` and ``stop()``, where a module has them, are not timed. Each engine does the same work on a
-few rows before it is measured, so that nobody pays for imports, thread pools or starting workers.
+A module has one function a workload, ``w1(source, out)`` and so on, which prepares and returns a call without
+arguments: that call is the work that is timed, it gives a ``Written``. ``start()`` and ``stop()``, where a module has
+them, are not timed. Each engine does the same work on a few rows before it is measured, so that nobody pays for
+imports, thread pools or starting workers.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import dataclass, field
 class Peer:
     """One engine.
 
-    ``module`` is its module here, ``packages`` the distributions whose versions matter, ``how`` says for each workload what it runs,
-    ``codec`` what its output is compressed with. ``most_rows``: a larger input would take too long, it gets one of that size and its time is
-    scaled.
+    ``module`` is its module here, ``packages`` the distributions whose versions matter, ``how`` says for each
+    workload what it runs, ``codec`` what its output is compressed with. ``most_rows``: a larger input would take too
+    long, it gets one of that size and its time is scaled.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Peer:
 
     def does(self, workload: str) -> bool:
         """Whether it takes part."""
-        return workload.split("-")[0] in self.how
+        return workload.split("-", maxsplit=1)[0] in self.how
 
 
 PEERS = (
@@ -60,7 +61,7 @@ PEERS = (
         module="duckdb_sql",
         packages=("duckdb", "deltalake"),
         how={
-            "w1": "`COPY (FROM read_parquet) TO folder` from all threads, then `convert_to_deltalake`",
+            "w1": "`COPY (FROM read_parquet) TO folder` from all threads, then `convert_to_deltalake` (text columns get no statistics)",
             "w2": "`read_json` as Arrow into `write_deltalake` (`ignore_errors` with malformed lines)",
             "w3": "`read_csv(all_varchar)`, `TRY_CAST`, a `CASE` over the rules, two tables through `write_deltalake`",
         },

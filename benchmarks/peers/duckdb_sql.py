@@ -85,4 +85,8 @@ def w3(source: Path, out: Path) -> Callable[[], Written]:
 
 
 def _reader(relation: Any) -> Any:
-    return relation.to_arrow_reader(1_000_000) if hasattr(relation, "to_arrow_reader") else relation.fetch_record_batch(1_000_000)
+    return (
+        relation.to_arrow_reader(1_000_000)
+        if hasattr(relation, "to_arrow_reader")
+        else relation.fetch_record_batch(1_000_000)
+    )

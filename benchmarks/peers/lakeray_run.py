@@ -79,7 +79,13 @@ def _run(source: Path, out: Path, kind: str, options: dict[str, Any], step: dict
         summary = _LAKE.run(file).result()
         if summary.state != "succeeded":
             raise RuntimeError("; ".join(error.message for error in summary.errors) or summary.state)
-        problems = [item.error for step in summary.steps if step.imported for item in step.imported.problems if item.outcome == "failed"]
+        problems = [
+            item.error
+            for step in summary.steps
+            if step.imported
+            for item in step.imported.problems
+            if item.outcome == "failed"
+        ]
         if problems:
             raise RuntimeError(f"an object failed: {problems[0]}")
         return Written(table=table, refused=Path(f"{table}_quarantine"))

@@ -46,7 +46,7 @@ def w2(source: Path, out: Path) -> Callable[[], Written]:
     return work
 
 
-def _microseconds(table):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - shipped to workers
+def _microseconds(table):  # type: ignore[no-untyped-def]
     """The times, inferred in seconds, in the microseconds that Delta takes."""
     import pyarrow as pa
 
