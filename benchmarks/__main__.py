@@ -96,7 +96,8 @@ def chosen(names: list[str] | None) -> list[Peer]:
     known = {_plain(peer.name): peer for peer in PEERS}
     for name in names or []:
         if _plain(name) not in known:
-            raise SystemExit(f"there is no engine {name!r}; there are: {', '.join(peer.name for peer in PEERS)}")
+            print(f"there is no engine {name!r}; there are: {', '.join(peer.name for peer in PEERS)}", file=sys.stderr)
+            raise SystemExit(2)
     wanted = [known[_plain(name)] for name in names] if names else list(PEERS)
     installed = []
     for peer in wanted:

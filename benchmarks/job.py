@@ -66,8 +66,18 @@ def _first_line(error: BaseException) -> str:
     """What went wrong, in one line that shows no path of this machine."""
     cause = getattr(error, "cause", None)
     told = cause if isinstance(cause, Exception) else error
-    text = " ".join(_ESCAPES.sub("", str(told)).split())
-    return f"{type(told).__name__}: {_PATHS.sub('...', text)}"[:160]
+    return without_paths(f"{type(told).__name__}: {told}")
+
+
+def without_paths(text: str) -> str:
+    """``text`` as one line of at most 160 characters, without colours and without paths of this machine."""
+    return _PATHS.sub("...", " ".join(_ESCAPES.sub("", text).split()))[:160]
+
+
+def last_words(log: Path) -> str:
+    """The last line of what a process wrote before it died, ready to be shown."""
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return without_paths(next((line for line in reversed(lines) if line.strip()), "no error was written"))
 
 
 if __name__ == "__main__":

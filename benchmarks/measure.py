@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data import WARM_UP_ROWS, ensure, warm_page_cache
-from benchmarks.job import MARK
+from benchmarks.job import MARK, last_words
 from benchmarks.machine import versions
 from benchmarks.peers import Peer
 
@@ -120,7 +120,7 @@ def in_process(
         if line.startswith(MARK):
             result: dict[str, Any] = json.loads(line[len(MARK) :])
             return result
-    return {"outcome": "fails", "detail": f"the process ended with {process.returncode} and no result"}
+    return {"outcome": "fails", "detail": f"the process ended with {process.returncode}: {last_words(log)}"}
 
 
 def _entry(case: _Case, runs: list[dict[str, Any]], rows: int, workload: str) -> dict[str, Any]:

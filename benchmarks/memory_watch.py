@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.job import MARK
+from benchmarks.job import MARK, last_words
 from benchmarks.measure import ROOT
 from benchmarks.peers.lakeray_run import workflow
 
@@ -64,7 +64,7 @@ def watch(source: Path, kind: str, rows: int, *, out: Path, task_memory: str, cp
             start_new_session=True,
         )
         try:
-            told = _follow(process, peaks)
+            told = _follow(process, peaks) or {"detail": f"the import died: {last_words(out / 'stderr.txt')}"}
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -81,7 +81,8 @@ def _follow(process: subprocess.Popen[str], peaks: Peaks) -> dict[str, Any]:
             peaks.idle_tree_bytes, _, peaks.idle_worker_bytes = idle
             with _sampling(process.pid, peaks):
                 return _result(process.stdout)
-    return {"detail": f"the import ended with {process.wait()} before it began"}
+    process.wait()
+    return {}
 
 
 def _result(lines: Iterator[str]) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _result(lines: Iterator[str]) -> dict[str, Any]:
         if line.startswith(MARK):
             told: dict[str, Any] = json.loads(line[len(MARK) :])
             return told
-    return {"detail": "the import ended without a result"}
+    return {}
 
 
 @contextmanager

@@ -61,7 +61,7 @@ PEERS = (
         module="duckdb_sql",
         packages=("duckdb", "deltalake"),
         how={
-            "w1": "`COPY (FROM read_parquet) TO folder` from all threads, then `convert_to_deltalake` (text columns get no statistics)",
+            "w1": "`COPY (FROM read_parquet) TO folder`, `convert_to_deltalake` (text columns get no statistics)",
             "w2": "`read_json` as Arrow into `write_deltalake` (`ignore_errors` with malformed lines)",
             "w3": "`read_csv(all_varchar)`, `TRY_CAST`, a `CASE` over the rules, two tables through `write_deltalake`",
         },
