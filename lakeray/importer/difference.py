@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,7 @@ from lakeray.importer.ledger import IDENTITY, LOADED, SCHEMA, Ledger, identity_k
 from lakeray.importer.source import Listing
 from lakeray.objects import LISTING
 
-WINDOW_ROWS = 500_000
+WINDOW_ROWS = 250_000
 _COLUMNS = (*IDENTITY, "batch", "outcome", "tries", "recorded_at")
 _FINAL = pa.array(["loaded", "partly_loaded", "skipped", "poison"])
 
@@ -70,7 +71,7 @@ def difference(pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix
     if pending is not None:
         yield compare(pending, rest, prefix)
     elif rest.num_rows:
-        deleted = _loaded_uris(latest(rest), prefix)
+        deleted = _unlisted(latest(rest), pa.array([], pa.int32()), prefix)
         yield Window(fresh=_empty(), listed=0, known=0, changed=0, deleted=len(deleted))
 
 
@@ -81,29 +82,33 @@ def compare(listing: pa.Table, rows: pa.Table, prefix: str) -> Window:
         return Window(fresh=_fresh(listing, None, None), listed=count, known=0, changed=0, deleted=0)
     current = latest(rows)
     position = pc.index_in(identity_keys(listing), value_set=identity_keys(current))
-    outcome = current["outcome"].combine_chunks().take(position)
-    wanted = pc.invert(pc.fill_null(pc.is_in(outcome, value_set=_FINAL), False))
-    loaded = _loaded_uris(current, prefix)
-    fresh = listing.filter(wanted)
-    failed = pc.fill_null(pc.equal(outcome, "failed"), False)
-    tries = pc.if_else(failed, current["tries"].combine_chunks().take(position), pa.scalar(0, pa.int32()))
-    unseen = pc.is_null(outcome)
-    changed = pc.and_(unseen, pc.is_in(listing["uri"].combine_chunks(), value_set=loaded)).filter(wanted)
-    gone = pc.sum(pc.invert(pc.is_in(loaded, value_set=listing["uri"].combine_chunks()))).as_py() or 0
+    wanted = pc.invert(pc.fill_null(pc.is_in(_taken(current, "outcome", position), value_set=_FINAL), fill_value=False))
+    elsewhere = _unlisted(current, position, prefix)
+    fresh, position = listing.filter(wanted), position.filter(wanted)
+    failed = pc.fill_null(pc.equal(_taken(current, "outcome", position), "failed"), fill_value=False)
+    tries = pc.if_else(failed, _taken(current, "tries", position), pa.scalar(0, pa.int32()))
+    changed = pc.and_(pc.is_null(position), pc.is_in(fresh["uri"].combine_chunks(), value_set=elsewhere))
+    still = pc.sum(pc.is_in(listing["uri"], value_set=elsewhere)).as_py() or 0
     return Window(
-        fresh=_fresh(fresh, tries.filter(wanted), changed),
+        fresh=_fresh(fresh, tries, changed),
         listed=listing.num_rows,
         known=listing.num_rows - fresh.num_rows,
         changed=pc.sum(changed).as_py() or 0,
-        deleted=gone,
+        deleted=len(elsewhere) - still,
     )
 
 
-def _loaded_uris(current: pa.Table, prefix: str) -> pa.Array:
-    """Distinct uris under ``prefix`` of which some version is in the table."""
+def _unlisted(current: pa.Table, position: pa.Array, prefix: str) -> pa.Array:
+    """Distinct uris under ``prefix`` with a loaded version that is not the listed one: changed or deleted since."""
+    seen = np.zeros(current.num_rows, dtype=bool)
+    seen[position.drop_null().to_numpy()] = True
     loaded = pc.is_in(current["outcome"], value_set=pa.array(LOADED))
-    uris = current["uri"].filter(pc.and_(loaded, pc.starts_with(current["uri"], prefix)))
-    return pc.unique(uris)
+    rest = current["uri"].filter(pc.and_(loaded, pa.array(~seen)))
+    return pc.unique(rest.filter(pc.starts_with(rest, prefix)))
+
+
+def _taken(current: pa.Table, name: str, position: pa.Array) -> pa.Array:
+    return current[name].combine_chunks().take(position)
 
 
 def _fresh(listing: pa.Table, tries: pa.Array | None, changed: pa.Array | None) -> pa.Table:
