@@ -7,7 +7,7 @@ https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,22 @@ def read_back(table_uri: str, version: int) -> Iterator[LogCommit]:
         if found is None:
             return
         yield found
+
+
+def find_transactions(table_uri: str, *, app_id: str, numbers: Collection[int], version: int) -> dict[int, LogCommit]:
+    """For each of ``numbers`` what ``find_transaction`` finds, by one walk through the log; those it lacks are left
+    out.
+    """
+    found: dict[int, LogCommit] = {}
+    wanted = set(numbers)
+    for commit in read_back(table_uri, version) if wanted else ():
+        number = commit.transactions.get(app_id)
+        if number in wanted:
+            wanted.discard(number)
+            found[number] = commit
+        if not wanted:
+            break
+    return found
 
 
 def find_transaction(table_uri: str, *, app_id: str, number: int, version: int) -> LogCommit | None:

@@ -220,7 +220,7 @@ def vacuum(
     retention_hours: int | None = None,
     *,
     dry_run: bool = True,
-    protected: Collection[str] = (),
+    protected: Collection[str] | Callable[[], Collection[str]] = (),
 ) -> list[str]:
     """Delete data files that no version within the retention needs; returns their paths, relative to the table.
 
@@ -246,8 +246,10 @@ def vacuum(
         return [str(path) for path in found]
 
     gone = _again_on_conflict(uri, "vacuuming", expired)
-    candidates = set(_again_on_conflict(uri, "vacuuming", unreferenced)) - set(gone) - set(protected)
-    orphans = sorted(path for path in candidates if _deletable(path))
+    candidates = set(_again_on_conflict(uri, "vacuuming", unreferenced)) - set(gone)
+    # Only after the candidates were listed: a file that was staged in between must be known as such.
+    kept = set(protected() if callable(protected) else protected)
+    orphans = sorted(path for path in candidates - kept if _deletable(path))
     if not dry_run and orphans:
         live = {file.path for file in live_files(uri)}  # committed since the candidates were listed
         orphans = [path for path in orphans if path not in live]

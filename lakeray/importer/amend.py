@@ -14,7 +14,7 @@ from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import SCHEMA, Ledger, latest
 from lakeray.importer.manifest import load_manifest
-from lakeray.importer.recovery import record_committed
+from lakeray.importer.recovery import committed_results, last_result, record_committed
 from lakeray.objects import join, open_store
 
 
@@ -84,7 +84,7 @@ class LedgerOf:
                 hint="see `lakeray ledger show`",
             )
         reason = f"batch {manifest.batch} was abandoned; `lakeray ledger reset --batch {manifest.batch}` has its objects imported"
-        BatchProtocol(self._context, identity).abandon(manifest, reason=reason)
+        BatchProtocol(self._context, identity).abandon(manifest, reason=reason, last=last_result(identity))
         return manifest.batch
 
     def rebuild(self) -> int:
@@ -102,12 +102,9 @@ class LedgerOf:
                 uri=self._context.table.uri,
                 hint="there is nothing to rebuild from",
             )
-        uri = identity.ledger_uri
-        if open_table(uri) is not None:
-            store = open_store(uri)
-            for page in list(store.list(join(uri, ""))):
-                for item in page["uri"].to_pylist():
-                    store.delete(item)
+        for _ in committed_results(identity, handle, range(1, committed + 1)):
+            pass  # everything is there, or this raises
+        _clear(identity.ledger_uri)
         for _ in record_committed(self._context, handle):
             pass
         return Ledger(identity).rows().num_rows
@@ -124,3 +121,17 @@ class LedgerOf:
             matches = [fnmatch.fnmatchcase(uri, uri_glob) for uri in rows["uri"].to_pylist()]
             rows = rows.filter(pa.array(matches, pa.bool_()))
         return rows if rows.num_rows else SCHEMA.empty_table()
+
+
+def _clear(uri: str) -> None:
+    """Delete the table at ``uri``, damaged or not: its log from the newest entry down, so that what a kill leaves is
+    an earlier state of it, which the next import completes.
+    """
+    store = open_store(uri)
+    found = [item for page in store.list(join(uri, "")) for item in page["uri"].to_pylist()]
+    log = join(uri, "_delta_log", "")
+    for item in sorted((item for item in found if item.startswith(log)), reverse=True):
+        store.delete(item)
+    for item in found:
+        if not item.startswith(log):
+            store.delete(item)

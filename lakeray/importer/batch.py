@@ -62,13 +62,13 @@ class BatchProtocol:
             raise TableError(
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
-        handle.check_writable(mode=context.mode)
+        handle.check_writable(mode=manifest.mode)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
         result = self._store_result(manifest, written, new, restores_checked)
         self._add_columns(new)
-        version, winner = self._commit(result)
+        version, winner = self._commit(result, mode=manifest.mode)
         committed = clock()
         self.record(winner, table_version=version)
         done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
@@ -94,7 +94,7 @@ class BatchProtocol:
             )
         if winner.quarantine_files:
             if open_table(uri) is None:
-                create_table(uri, quarantine.SCHEMA, partition_by=[], properties={})
+                create_table(uri, quarantine.SCHEMA, partition_by=[], properties={quarantine.BESIDE: self._identity.table_uri})
             commit_once(
                 uri,
                 app_id=self._identity.quarantine_app_id,
@@ -110,8 +110,11 @@ class BatchProtocol:
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
 
-    def abandon(self, manifest: Manifest, *, reason: str) -> Done:
-        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``."""
+    def abandon(self, manifest: Manifest, *, reason: str, last: Result | None) -> Done:
+        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``.
+
+        What ``last``, the batch before, knew of schema and RESTOREs is passed on.
+        """
         started = time.monotonic()
         outcomes = [
             ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
@@ -125,7 +128,9 @@ class BatchProtocol:
             outcomes=outcomes,
             files=[],
             quarantine_files=[],
-            source_schema={},
+            source_schema=last.source_schema if last else {},
+            replays=manifest.replays,
+            restores_checked=last.restores_checked if last else 0,
             abandoned=True,
         )
         uri = self._context.table.uri
@@ -169,7 +174,7 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode | None = None) -> tuple[int, Result]:
+    def _commit(self, result: Result, *, mode: Mode) -> tuple[int, Result]:
         """Commit or find committed; the table's version and the winner's result."""
         committed = commit_once(
             self._context.table.uri,
@@ -177,7 +182,7 @@ class BatchProtocol:
             number=result.batch,
             previous=result.batch - 1,
             files=result.files,
-            mode=mode or self._context.mode,
+            mode=mode,
             metadata={RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
             failpoints=True,
         )

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
+from lakeray.delta.commit import Mode
 from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 
 FORMAT = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,22 +36,22 @@ class PlannedObject:
     def to_list(self) -> list[Any]:
         """The JSON form: a list, because a manifest holds many."""
         info = self.info
-        modified_us = round(info.modified_at.timestamp() * 1_000_000)
+        modified_us = (info.modified_at - _EPOCH) // timedelta(microseconds=1)
         return [info.uri, info.size, info.etag, info.version_id, modified_us, self.tries, self.skip]
 
     @classmethod
     def from_list(cls, row: list[Any]) -> PlannedObject:
         """The inverse of ``to_list``."""
         uri, size, etag, version_id, modified_us, tries, skip = row
-        modified_at = datetime.fromtimestamp(modified_us / 1_000_000, UTC)
+        modified_at = _EPOCH + timedelta(microseconds=modified_us)
         info = ObjectInfo(uri=uri, size=size, etag=etag, version_id=version_id, modified_at=modified_at)
         return cls(info=info, tries=tries, skip=skip)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """``created_at`` is what ``now()`` means in the batch's expressions; ``replays`` names the batch whose rows a
-    RESTORE took away.
+    """``created_at`` is what ``now()`` means in the batch's expressions; ``mode`` is how its objects were chosen, so
+    they are committed in no other; ``replays`` names the batch whose rows a RESTORE took away.
     """
 
     batch: int
@@ -58,7 +60,7 @@ class Manifest:
     created_at: datetime
     seed: int
     nonce: str
-    mode: str
+    mode: Mode
     objects: list[PlannedObject]
     replays: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -117,7 +119,7 @@ def new_manifest(
     batch: int,
     source_uri: str,
     objects: list[PlannedObject],
-    mode: str,
+    mode: Mode,
     now: datetime,
     replays: int | None = None,
 ) -> Manifest:
@@ -133,6 +135,16 @@ def new_manifest(
         objects=objects,
         replays=replays,
     )
+
+
+def is_planned(identity: ImportId, batch: int) -> bool:
+    """Whether a manifest of ``batch`` is there."""
+    uri = manifest_uri(identity, batch)
+    try:
+        open_store(uri).head(uri)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def store_manifest(identity: ImportId, manifest: Manifest) -> bool:

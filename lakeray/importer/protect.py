@@ -1,43 +1,64 @@
-"""Staged files that an open batch may still name, which no clean-up may touch."""
+"""Staged files that somebody may still commit, which no clean-up may touch."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from datetime import datetime, timedelta
 
-from lakeray.delta.table import open_table, require_table
+from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
-from lakeray.objects import open_store, relative
-from lakeray.objects.uris import join
+from lakeray.importer.quarantine import BESIDE
+from lakeray.objects import join, open_store, relative
 
 _NAME = re.compile(
     r"(?:^|/)part-(?P<pipeline>[0-9a-f]{32})-(?P<step>.+)-(?P<batch>\d{10})-[0-9a-f]{8}-t\d+-[^/]*\.parquet$"
 )
+_OWN_FOLDERS = ("_delta_log/", "_lakeray/")
+STRANGER_AGE = timedelta(days=1)
+"""A file that no import staged is of a compaction or of another engine; so long it may take until it is committed."""
 
 
-def open_batch_files(table_uri: str) -> set[str]:
-    """Paths, relative to the table, of staged files of batches that no ledger has recorded yet.
+def files_at_work(table_uri: str, *, now: datetime) -> set[str]:
+    """Paths, relative to the table (or quarantine), of data files that a commit may still name.
 
-    Files of recorded batches are either live or orphans for good: a batch number is never used twice.
+    Those are the files of batches that no ledger has recorded yet, and files of unknown origin younger than
+    ``STRANGER_AGE``. Files of recorded batches are either live or orphans for good: a batch number is never used
+    twice. So ask after the candidates for deletion were listed, and look for live ones after this.
     """
-    table_id = require_table(table_uri).id
+    handle = require_table(table_uri)
     recorded: dict[tuple[str, str], int] = {}
     protected: set[str] = set()
     for page in open_store(table_uri).list(join(table_uri, "")):
-        for uri in page["uri"].to_pylist():
+        for uri, modified_at in zip(page["uri"].to_pylist(), page["modified_at"].to_pylist(), strict=True):
             path = relative(uri, table_uri)
+            if path.startswith(_OWN_FOLDERS):
+                continue
             found = _NAME.search(path)
-            if path.startswith("_") or found is None:
+            if found is None:
+                if now - modified_at < STRANGER_AGE:
+                    protected.add(path)
                 continue
             key = (found["pipeline"], found["step"])
             if key not in recorded:
-                recorded[key] = _recorded(table_uri, table_id, *key)
+                recorded[key] = _recorded(handle, *key)
             if int(found["batch"]) > recorded[key]:
                 protected.add(path)
     return protected
 
 
-def _recorded(table_uri: str, table_id: str, pipeline: str, step: str) -> int:
-    identity = ImportId(pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=table_uri, table_id=table_id)
-    return Ledger(identity).recorded() if open_table(identity.ledger_uri) else 0
+def _recorded(handle: TableHandle, pipeline: str, step: str) -> int:
+    """The last batch that the import's ledger knows; it lies in the table, for a quarantine in the table beside."""
+    tables = [handle]
+    beside = handle.properties.get(BESIDE)
+    table = open_table(beside) if beside else None
+    if table is not None:
+        tables.append(table)
+    known = [0]
+    for each in tables:
+        identity = ImportId(
+            pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=each.uri, table_id=each.id
+        )
+        known.append(Ledger(identity).recorded())
+    return max(known)

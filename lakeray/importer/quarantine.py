@@ -42,6 +42,10 @@ lines. ``rule`` is ``malformed``, ``type:<column>``, ``select:<column>``, ``wher
 ``constraint:<name>``."""
 
 
+BESIDE = "lakeray.table"
+"""Property of the quarantine: uri of the table whose import made it, where the ledgers of its batches are."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """What all rows of one attempt have in common."""

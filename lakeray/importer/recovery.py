@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from lakeray.delta.log import find_transaction
+from lakeray.delta.log import find_transaction, find_transactions
 from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.errors import ExactlyOnceError, ImportFailed
 from lakeray.importer.batch import RESULT_KEY, BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
-from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.manifest import PlannedObject, is_planned
 from lakeray.importer.restores import lost_batches
 from lakeray.importer.result import Result, load_result
 from lakeray.objects import ObjectInfo
@@ -28,7 +28,7 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
     recorded = Ledger(identity).recorded()
     version = handle.transaction_version(identity.app_id)
     if (version or 0) < recorded:
-        # Another importer may have gone on since the table was opened: only a look after the one at the ledger proves anything.
+        # Another importer may have gone on since the table was opened: only a look after the one at the ledger counts.
         handle = require_table(handle.uri)
         version = handle.transaction_version(identity.app_id)
     if (version or 0) < recorded:
@@ -39,17 +39,45 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
             hint="the table was recreated, or delta.setTransactionRetentionDuration let its ids expire: unset that property; to import "
             f"everything again into the table as it is, move {identity.folder} away",
         )
+    _check_plans(identity, max(recorded, version or 0))
     protocol = BatchProtocol(context, identity)
-    for number in range(recorded + 1, (version or 0) + 1):
-        commit = find_transaction(handle.uri, app_id=identity.app_id, number=number, version=handle.version)
+    for result, table_version in committed_results(identity, handle, range(recorded + 1, (version or 0) + 1)):
+        protocol.record(result, table_version=table_version)
+        yield result.batch
+
+
+def _check_plans(identity: ImportId, newest: int) -> None:
+    """Refuse to go on behind batch ``newest`` when a batch was planned that is only planned once the one behind it is
+    recorded: table and ledger both forgot batches (expired ids and a lost ledger, say).
+    """
+    if not is_planned(identity, newest + 2):
+        return
+    handle = require_table(identity.table_uri)  # another importer may have got so far just now
+    if (handle.transaction_version(identity.app_id) or 0) > newest:
+        return
+    raise ExactlyOnceError(
+        f"batch {newest + 2} was planned, so batch {newest + 1} had been recorded, but neither table nor ledger know it",
+        uri=identity.table_uri,
+        hint="restore table and ledger from one backup; to import everything again into the table as it is, "
+        f"move {identity.folder} away",
+    )
+
+
+def committed_results(identity: ImportId, handle: TableHandle, numbers: range) -> Iterator[tuple[Result, int]]:
+    """The results that the table's commits of these batches name, with the table versions that they became.
+
+    Raises ExactlyOnceError when a commit or a result is gone.
+    """
+    commits = find_transactions(handle.uri, app_id=identity.app_id, numbers=numbers, version=handle.version)
+    for number in numbers:
+        commit = commits.get(number)
         if commit is None:
             raise ExactlyOnceError(
                 f"batch {number} is in the table and not in the ledger, and its commit is no longer in the table's log",
                 uri=handle.uri,
                 hint="restore the ledger folder from a backup or a bucket version",
             )
-        protocol.record(load_result(identity, commit.metadata()[RESULT_KEY]), table_version=commit.version)
-        yield number
+        yield load_result(identity, commit.metadata()[RESULT_KEY]), commit.version
 
 
 def last_result(identity: ImportId) -> Result | None:

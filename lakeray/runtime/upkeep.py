@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lakeray.delta import upkeep
 from lakeray.delta.table import require_table
-from lakeray.importer.protect import open_batch_files
+from lakeray.importer.protect import files_at_work
 
 DEFAULT_RETENTION_HOURS = 168
 
@@ -31,7 +32,11 @@ class TableOf:
         """Files older than the retention that no commit needs and no open batch may still name; removed unless
         ``dry_run``.
         """
-        return list(upkeep.vacuum(self.uri, retention_hours, dry_run=dry_run, protected=open_batch_files(self.uri)))
+
+        def at_work() -> set[str]:
+            return files_at_work(self.uri, now=datetime.now(UTC))
+
+        return list(upkeep.vacuum(self.uri, retention_hours, dry_run=dry_run, protected=at_work))
 
     def restore(self, version: int) -> dict[str, Any]:
         """Set the table back to ``version``; the next import sees it and does what ``on_restore`` says."""
