@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from datetime import datetime
 
+from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
 from lakeray.importer.planner import Planner
@@ -78,6 +79,18 @@ class Tally:
             self.note(
                 f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
             )
+
+    def check_hope(self) -> None:
+        """Raise ImportFailed when nothing at all could be read: then it is the source's settings that are wrong."""
+        bad = self._objects["failed"] + self._objects["poison"]
+        if bad == 0 or bad < self._objects.total() or self._listing["known"]:
+            return
+        raise ImportFailed(
+            f"none of the {bad} objects of {self._context.source.uri} could be read; the first: {self._problems[0].error}",
+            uri=self._context.source.uri,
+            hint=f"check the source's format ({self._context.source.format}) and its options; "
+            "what failed is tried again by the next run",
+        )
 
     def _measure(self, done: Done) -> None:
         context, summary = self._context, done.summary

@@ -171,6 +171,7 @@ class WorkflowRun:
             attempt += 1
             try:
                 loop.drain(retry_failed=retry_failed)
+                loop.tally.check_hope()
                 return self._ended(name, loop, attempt, None)
             except Cancelled as error:
                 return self._ended(name, loop, attempt, error)
