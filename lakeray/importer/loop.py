@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -30,6 +31,7 @@ from lakeray.importer.schema import (
     first_schema,
     schema_from_names,
     table_schema_for,
+    unread_sample,
     with_hints,
     with_table,
 )
@@ -87,7 +89,7 @@ class ImportLoop:
 
     def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
-        ledger = Ledger(context.identity(handle)) if handle else None
+        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
             yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
@@ -100,10 +102,15 @@ class ImportLoop:
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
-        self._schema = first_schema(context.source, self._sample(objects))
-        schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+        samples = self._sample(objects)
+        self._schema = first_schema(context.source, samples)
         properties = {**context.table.properties, **context.table_properties}
-        create_table(context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties)
+        try:
+            schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            create_table(context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties)
+        except (TransformError, UnsupportedTable) as error:
+            self._schema = None
+            raise unread_sample(context.source, samples) or error from error
         handle = open_table(context.table.uri)
         assert handle is not None
         Ledger(context.identity(handle)).recorded()  # refuses a ledger that belongs to an earlier table under this path

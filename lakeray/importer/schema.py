@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from lakeray.errors import ImportFailed
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.source import path_columns, read_options
 from lakeray.objects import SourcePattern, open_store
@@ -94,6 +95,18 @@ def first_schema(source: Source, samples: list[Sampled]) -> pa.Schema:
     else:
         inferred = _infer_apart(tables, hints, path_names)
     return _one_spelling(inferred, preferred=hints)
+
+
+def unread_sample(source: Source, samples: list[Sampled]) -> ImportFailed | None:
+    """The error of an import that needs columns when no object of the sample shows any; None when one does."""
+    if any(sample.table is not None for sample in samples):
+        return None
+    first = next((sample.error for sample in samples if sample.error), "there are no good records in them")
+    return ImportFailed(
+        f"no object of the sample has a record that can be read, so the columns of {source.uri} are not known: {first}",
+        uri=source.uri,
+        hint="name the columns that the workflow uses under the source's schema_hints, or correct its format and options",
+    )
 
 
 def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema:

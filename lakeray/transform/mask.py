@@ -85,6 +85,25 @@ class Mask:
         return found
 
 
+class ByName(dict[str, Any]):
+    """Masks by column, found in whatever case the column is written: a spelling must not show what it hides."""
+
+    def __init__(self, masks: Mapping[str, Any]) -> None:
+        super().__init__({name.casefold(): mask for name, mask in masks.items()})
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.casefold())
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.casefold())
+
+    def __setitem__(self, name: str, mask: Any) -> None:
+        super().__setitem__(name.casefold(), mask)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.casefold(), default)
+
+
 def masked_rescued(texts: pa.Array | pa.ChunkedArray, masks: Mapping[str, Mask]) -> pa.Array:
     """Rescued-data texts in which every entry that is named like a masked column is masked.
 

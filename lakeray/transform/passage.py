@@ -14,7 +14,7 @@ from lakeray.transform.coercions import convert
 from lakeray.transform.delta_types import delta_type
 from lakeray.transform.engine import Engine
 from lakeray.transform.expression import Expression
-from lakeray.transform.mask import Mask, masked_rescued
+from lakeray.transform.mask import ByName, Mask, masked_rescued
 from lakeray.transform.plan import Computed, Plan
 from lakeray.transform.record import records
 from lakeray.transform.rules import OBJECT, QUARANTINED, RESCUED, Expectation, Transformed
@@ -233,7 +233,7 @@ class Passage:
         return pa.concat_tables(parts).sort_by("row")
 
     def _quarantined_by(self, bad: pa.BooleanArray, rule: str, reason: str) -> pa.Table:
-        masks: dict[str, Callable[[pa.Array], pa.Array]] = dict(self._parts.record_masks)
+        masks: dict[str, Callable[[pa.Array], pa.Array]] = ByName(self._parts.record_masks)
         if masks:
             masks[RESCUED] = lambda texts: masked_rescued(texts, self._parts.record_masks)
         rows = self._rows.filter(bad)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from lakeray.transform.engine import Engine
 from lakeray.transform.expression import Expression, parsed
 from lakeray.transform.hook import Hook
-from lakeray.transform.mask import Mask, MaskSpec
+from lakeray.transform.mask import ByName, Mask, MaskSpec
 from lakeray.transform.passage import Parts, Passage, Shape
 from lakeray.transform.rules import (
     OBJECT,
@@ -36,14 +36,14 @@ class Program:
     def __init__(self, spec: ProgramSpec, *, now: datetime, seed: int, keys: Mapping[str, bytes]) -> None:
         self.spec = spec
         engine = Engine()
-        masks = {column: Mask(mask, keys=keys) for column, mask in spec.masks.items()}
+        masks = ByName({column: Mask(mask, keys=keys) for column, mask in spec.masks.items()})
 
         def read(rule: str, sql: str) -> Expression:
             return parsed(rule, sql, engine=engine, now=now)
 
         select = {name: read(f"select:{name}", sql) for name, sql in spec.select.items()}
         constraints = {e.name: read(f"constraint:{e.name}", e.sql) for e in spec.constraints}
-        late = {name: constraint for name, constraint in constraints.items() if constraint.columns & set(masks)}
+        late = {name: constraint for name, constraint in constraints.items() if any(column in masks for column in constraint.columns)}
         self._hook = None if spec.apply is None else Hook(spec.apply, now=now, seed=seed)
         self._shapes: dict[bytes, Shape] = {}
         self._parts = Parts(
@@ -55,7 +55,7 @@ class Program:
             constraints={name: constraint for name, constraint in constraints.items() if name not in late},
             late=late,
             masks=masks,
-            record_masks={**masks, **_masks_of_origins(select, masks)},
+            record_masks=ByName({**masks, **_masks_of_origins(select, masks)}),
         )
 
     @property
@@ -116,7 +116,11 @@ class Program:
 def _masks_of_origins(select: Mapping[str, Expression], masks: Mapping[str, Mask]) -> dict[str, Mask]:
     """A column from which a masked one is computed is masked like it where the row is shown before select."""
     return {
-        origin: mask for name, mask in masks.items() if name in select for origin in select[name].columns - set(masks)
+        origin: masks[name]
+        for name in select
+        if name in masks
+        for origin in select[name].columns
+        if origin not in masks
     }
 
 

@@ -1,0 +1,224 @@
+"""A lake that is written to, damaged, compacted, reset and imported from, with a crash at any point, always comes out as its model says.
+
+Crash points: every name in ``lakeray.failpoints.REGISTRY``, on its first to third pass, of which a test process cannot tell a kill from an exception
+that nothing catches. The model knows every object version ever written. After an import that reaches its end:
+
+- every row of table and quarantine belongs to a version that the ledger calls loaded, as often as the ledger says;
+- a version is loaded once, and once more for each reset that a later import carried out;
+- what is listed now is settled: loaded, failed with its number of tries, or skipped because another version was there first.
+
+``LAKERAY_PROPERTY_EXAMPLES`` sets how many histories are tried.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from lakeray import failpoints
+from lakeray.delta.table import open_table
+from lakeray.objects import open_store
+from lakeray.runtime.upkeep import TableOf
+from tests.unit.importer.small_lake import SmallLake, lines
+
+EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "30"))
+STEPS = 25
+NAMES = st.sampled_from(["a.json.gz", "b.json.gz", "k=1/c.json.gz", "k=2/d.json.gz", "z.json.gz"])
+KINDS = st.lists(st.sampled_from("gggbx"), max_size=6)
+CORRUPT = st.integers(0, 5)
+POINTS = st.sampled_from(list(failpoints.REGISTRY))
+LOADED = ("loaded", "partly_loaded")
+
+
+class Crash(BaseException):
+    """The end of the process, as far as this process can have one."""
+
+
+@dataclass
+class Version:
+    """One object version, with what an import must make of it."""
+
+    name: str
+    etag: str
+    ids: list[int]
+    refused: list[int]
+    corrupt: bool
+    loads: int = 0
+    pending: bool = True
+
+
+@dataclass
+class Model:
+    """``current`` is what is listed; ``versions`` all there ever was, by etag."""
+
+    current: dict[str, Version] = field(default_factory=dict)
+    versions: dict[str, Version] = field(default_factory=dict)
+
+
+class ImporterMachine(RuleBasedStateMachine):
+    @initialize(policy=st.sampled_from(["append", "ignore"]), slots=st.integers(1, 3), max_objects=st.integers(1, 4))
+    def begin(self, policy, slots, max_objects):
+        self.folder = Path(tempfile.mkdtemp(prefix="lake-"))
+        self.policy = policy
+        self.lake = SmallLake(
+            self.folder,
+            source={"changed_objects": policy, "schema_hints": {"id": "int64"}, "max_tries": 3, "partitions": "none"},
+            plan={"batch": {"max_objects": max_objects}},
+            slots=slots,
+        )
+        self.lake.raw.mkdir()
+        self.model = Model()
+        self.next_id = 0
+
+    def teardown(self):
+        self.disarm()
+        if hasattr(self, "folder"):
+            shutil.rmtree(self.folder)
+
+    def arm(self, point: str, passes: int) -> None:
+        def crash(*_: Any) -> None:
+            raise Crash
+
+        failpoints.os = SimpleNamespace(kill=crash, getpid=os.getpid)
+        failpoints._ARMED = {point: ("kill", passes)}
+        failpoints._PASSES.clear()
+
+    def disarm(self) -> None:
+        failpoints.os, failpoints._ARMED = os, {}
+
+    # What happens to the lake
+
+    @rule(name=NAMES, kinds=KINDS, corrupt=CORRUPT)
+    def put(self, name, kinds, corrupt):
+        self.write(name, kinds, corrupt)
+
+    def write(self, name: str, kinds: list[str], corrupt: int) -> None:
+        """A new object, or another version of one: good rows, malformed lines, a column that nobody knew; one in six is cut short."""
+        rows: list[Any] = []
+        version = Version(name=name, etag="", ids=[], refused=[], corrupt=corrupt == 0)
+        for number, kind in enumerate(kinds, 1):
+            if kind == "b":
+                rows.append(b'{"id": nonsense')
+                version.refused.append(number)
+                continue
+            self.next_id += 1
+            version.ids.append(self.next_id)
+            rows.append({"id": self.next_id, **({f"x{self.next_id % 3}": self.next_id} if kind == "x" else {})})
+        data = gzip.compress(lines(*rows))
+        self.lake.put(name, data[:-9] if version.corrupt else data)
+        version.etag = open_store(self.lake.uri(name)).head(self.lake.uri(name)).etag or ""
+        assert version.etag not in self.model.versions
+        self.model.current[name] = self.model.versions[version.etag] = version
+
+    @rule(name=NAMES)
+    def delete(self, name):
+        (self.lake.raw / name).unlink(missing_ok=True)
+        self.model.current.pop(name, None)
+
+    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @rule()
+    def optimize(self):
+        TableOf(self.lake.table_uri).optimize()
+
+    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @rule()
+    def vacuum(self):
+        TableOf(self.lake.table_uri).vacuum(0, dry_run=False)
+
+    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @rule()
+    def lose_the_ledger(self):
+        """A reset that no import carried out yet goes with it; all else comes back."""
+        shutil.rmtree(self.lake.ledger().identity.ledger_uri, ignore_errors=True)
+        for version in self.model.versions.values():
+            version.pending = version.pending and version.loads == 0
+
+    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @rule(name=NAMES)
+    def reset(self, name):
+        rows = self.lake.ledger_rows()
+        loaded = pc.is_in(rows["outcome"], value_set=pa.array(LOADED))
+        rows = rows.filter(pc.and_(pc.equal(rows["uri"], self.lake.uri(name)), loaded))
+        self.lake.ledger().reset(rows, now=self.lake.now)
+        for etag in rows["etag"].to_pylist():
+            self.model.versions[etag].pending = True
+
+    # Imports
+
+    @rule(puts=st.lists(st.tuples(NAMES, KINDS, CORRUPT), min_size=1, max_size=4), point=POINTS, passes=st.sampled_from([1, 1, 1, 2, 3]))
+    def import_that_may_crash(self, puts, point, passes):
+        for put in puts:
+            self.write(*put)
+        self.arm(point, passes)
+        try:
+            self.lake.run()
+        except Crash:
+            return
+        finally:
+            self.disarm()
+        self.check()
+
+    @rule()
+    def import_to_the_end(self):
+        self.lake.run()
+        self.check()
+
+    def check(self) -> None:
+        """Table, quarantine and ledger against the model."""
+        if open_table(self.lake.table_uri) is None:
+            assert not self.model.current
+            return
+        history = self.lake.ledger().rows().to_pylist()
+        loads = Counter(row["etag"] for row in history if row["outcome"] in LOADED)
+        ids: Counter[int] = Counter()
+        refused: Counter[tuple[str, int]] = Counter()
+        for version in self.model.versions.values():
+            found = loads[version.etag]
+            most = version.loads + (version.pending and not version.corrupt)
+            assert version.loads <= found <= most, f"{version} was loaded {found} times"
+            ids.update({number: found for number in version.ids})
+            refused.update({(version.etag, row): found for row in version.refused})
+        assert set(loads) <= set(self.model.versions)
+        self.check_what_is_listed(loads)
+        assert Counter(self.lake.rows("id") if "id" in self.lake.schema() else []) == +ids
+        quarantined = self.lake.quarantined("object_etag", "row")
+        assert Counter((row["object_etag"], row["row"]) for row in quarantined) == +refused
+        for version in self.model.versions.values():
+            version.loads, version.pending = loads[version.etag], False
+        for version in self.model.current.values():
+            version.pending = version.corrupt
+
+    def check_what_is_listed(self, loads: Counter[str]) -> None:
+        latest = {row["etag"]: row for row in self.lake.ledger_rows().to_pylist()}
+        for version in self.model.current.values():
+            entry = latest[version.etag]
+            others = [other for other in self.model.versions.values() if other.name == version.name and other is not version]
+            if entry["outcome"] == "skipped":
+                assert self.policy == "ignore"
+                assert any(loads[other.etag] for other in others)
+            elif version.corrupt:
+                assert entry["outcome"] in ("failed", "poison")
+                assert 1 <= entry["tries"] <= 3
+                assert (entry["tries"] == 3) == (entry["outcome"] == "poison")
+            else:
+                assert entry["outcome"] == ("partly_loaded" if version.refused else "loaded")
+                assert loads[version.etag] == version.loads + version.pending
+
+
+TestImporterMachine = ImporterMachine.TestCase
+TestImporterMachine.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+)
