@@ -2,7 +2,7 @@
 
 LakerayError
 ├── SpecError                the workflow file or the arguments are wrong; nothing was started (exit code 2)
-├── NotBuiltError            a step kind or option of the contract that this version does not run (exit code 2)
+│   └── NotBuiltError        a step kind or option of the contract that this version does not run (exit code 2)
 ├── ConfigError              a setting or environment variable is wrong (exit code 2)
 ├── ObjectError              something about an object or its store
 │   ├── ObjectNotFound

@@ -112,7 +112,7 @@ def test_columns_that_no_readable_object_has_shown_are_asked_for(lake, more):
     with pytest.raises(ImportFailed, match="no object of the sample has a record that can be read") as error:
         lake.run()
     assert "schema_hints" in (error.value.hint or "")
-    lake.source = {"schema_hints": {"day": "string"}}
+    lake.source = {"schema_hints": {"day": "string", "id": "int64"}}
     lake.run()
     assert lake.outcomes() == {"a.json": "partly_loaded"}
     lake.put("b.json", lines({"day": "b"}))
