@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.delta.table import TableHandle, open_table
-from lakeray.errors import ExactlyOnceError, ImportFailed
+from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import SCHEMA, Ledger, latest
@@ -128,7 +128,10 @@ def _clear(uri: str) -> None:
     an earlier state of it, which the next import completes.
     """
     store = open_store(uri)
-    found = [item for page in store.list(join(uri, "")) for item in page["uri"].to_pylist()]
+    try:
+        found = [item for page in store.list(join(uri, "")) for item in page["uri"].to_pylist()]
+    except ObjectNotFound:  # a local folder that is gone
+        return
     log = join(uri, "_delta_log", "")
     for item in sorted((item for item in found if item.startswith(log)), reverse=True):
         store.delete(item)
