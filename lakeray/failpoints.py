@@ -28,7 +28,7 @@ REGISTRY: dict[str, str] = {
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }
-_ACTIONS = ("kill", "stop", "error", "exit")
+_ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 
 def _armed() -> dict[str, tuple[str, int]]:
@@ -62,9 +62,9 @@ def failpoint(name: str) -> None:
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif action == "stop":
+    elif action in ("stop", "stop_error"):
         os.kill(os.getpid(), signal.SIGSTOP)
     elif action == "exit":
         os._exit(17)
-    else:
+    if action in ("error", "stop_error"):
         raise StoreUnavailable(f"failpoint {name}: the reply was dropped", hint="armed by LAKERAY_FAILPOINTS")

@@ -5,7 +5,9 @@ Crash points: every named failpoint on the way of one batch, in a second import 
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from deltalake import write_deltalake
@@ -13,6 +15,7 @@ from deltalake import write_deltalake
 from lakeray.delta import commit as commit_module
 from lakeray.failpoints import REGISTRY
 from lakeray.objects import open_store
+from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
 KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
@@ -155,7 +158,7 @@ def test_frozen_before_its_commit_it_removes_nothing_of_the_next(lake):
         lake.add("77.json")
         lake.import_well()
         before = lake.versions()
-        resume(frozen)
+        frozen.send_signal(signal.SIGCONT)
         done = finished(frozen)
     assert done.returncode == 0, done.stdout
     assert lake.versions() == before
@@ -164,20 +167,8 @@ def test_frozen_before_its_commit_it_removes_nothing_of_the_next(lake):
 
 def stopped(process):
     """Wait until the process froze at its failpoint."""
-    from tests.polling import eventually
-
-    eventually(lambda: state(process.pid) == "T", within_s=60)
-
-
-def state(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0]
-
-
-def resume(process):
-    import signal
-
-    process.send_signal(signal.SIGCONT)
+    stat = Path(f"/proc/{process.pid}/stat")
+    eventually(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", within_s=60)
 
 
 @pytest.mark.parametrize("killed", [False, True])
