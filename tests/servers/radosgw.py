@@ -35,7 +35,7 @@ mon data = {dir}/mon
 osd data = {dir}/osd
 mgr data = {dir}/mgr
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{rgw}
+rgw frontends = beast endpoint=127.0.0.1:{rgw} tcp_nodelay=1
 rgw data = {dir}/rgw
 keyring = {dir}/rgw/keyring
 rgw enable usage log = false
