@@ -114,7 +114,12 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
     kept: dict[str, str] = {}
     for name in sorted(schema.names, key=lambda name: name not in preferred):
         kept.setdefault(name.casefold(), name)
-    return pa.schema([item for item in schema if kept[item.name.casefold()] == item.name])
+    return pa.schema([item for item in schema if kept[item.name.casefold()] == item.name and can_be_named(item.name)])
+
+
+def can_be_named(name: str) -> bool:
+    """Whether a Delta table can have a column of that name: delta-rs cuts names at a NUL byte without a word."""
+    return "\x00" not in name
 
 
 def _path_names(source: Source, uri: str) -> list[str]:

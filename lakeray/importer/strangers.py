@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeray.importer.schema import can_be_named
 from lakeray.transform.coerce import Coercer, Evolution, SchemaDrift
 from lakeray.transform.delta_types import delta_type
 from lakeray.transform.mask import Mask
@@ -18,9 +19,8 @@ from lakeray.transform.record import json_text
 class Strangers:
     """Columns of a step's output that the table lacks and that it does not get.
 
-    With ``add_columns`` these are only names that differ from a known one by case alone, since Delta takes such for
-    one; otherwise all but those that ``select`` asks for (``wanted``). A table without a column of its own yet takes
-    all.
+    With ``add_columns`` these are only names that Delta cannot hold, or takes for a known one in another case;
+    otherwise all but those that ``select`` asks for (``wanted``). A table without a column of its own yet takes all.
     """
 
     def __init__(self, evolution: Evolution, *, wanted: Container[str]) -> None:
@@ -53,7 +53,7 @@ class Strangers:
         for name in table.column_names:
             if name in known or name == RESCUED:
                 continue
-            if name.casefold() in taken or not (grows or name in self._wanted):
+            if not can_be_named(name) or name.casefold() in taken or not (grows or name in self._wanted):
                 strange.append(name)
             taken.add(name.casefold())
         return strange

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -26,8 +27,19 @@ _NANOS = 1_000_000_000
 
 
 def json_text(value: object) -> str:
-    """``value`` (already made of JSON's own types by ``json_values``) as compact JSON text."""
-    return orjson.dumps(value).decode()
+    """``value`` (already made of JSON's own types, by ``json_values`` or a JSON parser) as compact JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer beyond 64 bits, half a surrogate pair, deep nesting
+        return json.dumps(_within_64_bits(value), separators=(",", ":"))
+
+
+def _within_64_bits(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _within_64_bits(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_within_64_bits(item) for item in value]
+    return str(value) if isinstance(value, int) and not -_INT64 <= value < _UINT64 else value
 
 
 def json_values(array: pa.Array | pa.ChunkedArray) -> list[Any]:

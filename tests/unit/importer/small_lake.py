@@ -114,6 +114,10 @@ class SmallLake:
         """The table's rows (of one column its values), in any order."""
         return _picked(read(self.table_uri), columns)
 
+    def count(self) -> int:
+        """How many rows the table has, whatever is in them."""
+        return read(self.table_uri).num_rows
+
     def quarantined(self, *columns: str) -> list[Any]:
         """Likewise of the quarantine; none when there is no such table."""
         return _picked(read(self.quarantine_uri), columns) if open_table(self.quarantine_uri) else []
