@@ -106,7 +106,7 @@ class _KnownOnly(GeneratedStore):
 def _context(table: Path, store: GeneratedStore) -> Any:
     from lakeray.importer.context import ImportContext
     from lakeray.observability.progress import Silent
-    from lakeray.runtime.executors import executor
+    from lakeray.importer.executor import InlineExecutor
     from lakeray.spec.sources import Source
     from lakeray.spec.steps import Step
     from lakeray.spec.tables import Table
@@ -120,7 +120,7 @@ def _context(table: Path, store: GeneratedStore) -> Any:
         step=Step.model_validate({"import": {"from": "lake", "into": "table"}}),
         source=Source.model_validate({"uri": PREFIX, "format": "json"}),
         table=Table.model_validate({"uri": str(table)}),
-        executor=executor("inline", name="bench"),
+        executor=InlineExecutor(),
         observer=Silent(),
         now=lambda: datetime.now(UTC),
         list_pages=store.list,

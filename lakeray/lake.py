@@ -17,11 +17,12 @@ from lakeray.delta.table import open_table, require_table
 from lakeray.errors import SpecError
 from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
+from lakeray.importer.executor import Executor
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
-from lakeray.runtime import cluster
+from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.executors import executor
 from lakeray.runtime.run import WorkflowRun, utc_now
@@ -44,9 +45,8 @@ def connect(*, settings: Settings | None = None, observer: Observer | None = Non
 class Run:
     """A run in the background."""
 
-    def __init__(self, work: WorkflowRun, settings: Settings) -> None:
+    def __init__(self, work: WorkflowRun) -> None:
         self._work = work
-        self._settings = settings
         self._summary: RunSummary | None = None
         self._error: BaseException | None = None
         self._ended = threading.Event()  # not the thread: an interrupt during join makes a live thread look dead
@@ -84,8 +84,8 @@ class Run:
 
     def _execute(self) -> None:
         try:
-            if self._settings.executor != "inline":
-                cluster.start(self._settings)
+            if self._work.settings.ray_address is not None:
+                self._work.cluster.connect()  # a wrong address is said before anything starts
             self._summary = self._work.execute()
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             self._error = error
@@ -103,6 +103,7 @@ class Lake:
     def __init__(self, settings: Settings, observer: Observer) -> None:
         self._settings = settings
         self._observer = observer
+        self._cluster = Cluster(settings)
 
     def validate(self, file: File) -> Workflow:
         """Read and check a workflow file."""
@@ -112,9 +113,14 @@ class Lake:
         """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
         workflow = self._runnable(file, steps)
         work = WorkflowRun(
-            workflow=workflow, settings=self._settings, observer=self._observer, steps=steps, continuous=continuous
+            workflow=workflow,
+            settings=self._settings,
+            cluster=self._cluster,
+            observer=self._observer,
+            steps=steps,
+            continuous=continuous,
         )
-        return Run(work, self._settings)
+        return Run(work)
 
     def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
         """What a run would import, step by step; nothing is written."""
@@ -159,7 +165,7 @@ class Lake:
             if handle is not None:
                 parts.append(
                     query(handle, f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {limit}")
-                )  # noqa: S608
+                )
         return pa.concat_tables(parts, promote_options="default").slice(0, limit)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
@@ -180,8 +186,7 @@ class Lake:
 
     def close(self) -> None:
         """End the local Ray, if one was started here."""
-        if self._settings.executor != "inline" and self._settings.ray_address is None:
-            cluster.stop()
+        self._cluster.stop()
 
     def _runnable(self, file: File, steps: Sequence[str] | None) -> Workflow:
         workflow = self.validate(file)
@@ -206,10 +211,8 @@ class Lake:
             now=utc_now,
         )
 
-    def _executor(self, name: str) -> Any:
-        if self._settings.executor != "inline":
-            cluster.start(self._settings)
-        return executor(self._settings.executor, name=f"lakeray {name}")
+    def _executor(self, name: str) -> Executor:
+        return executor(self._settings.executor, name=f"lakeray {name}", cluster=self._cluster)
 
     def _ledger_of_source(self, workflow: Workflow, source: str) -> Ledger | None:
         for name, step in workflow.steps.items():

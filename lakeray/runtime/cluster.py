@@ -19,16 +19,39 @@ _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lakeray-ray")
 stays."""
 
 
-def start(settings: Settings) -> bool:
-    """Connect to Ray unless this process is connected already; True when this call started a local one, which
-    ``stop`` then ends.
+class Cluster:
+    """One connection, made when something first needs it: a run that finds nothing new never waits for Ray."""
 
-    Raises ConfigError when the address cannot be reached. Never attaches to a cluster that no setting names.
-    """
-    return _STARTER.submit(_start, settings).result()
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started = False
+
+    def connect(self) -> None:
+        """Connect unless this process is connected already.
+
+        Raises ConfigError when the address cannot be reached. Never attaches to a cluster that no setting names.
+        """
+        self._started = _STARTER.submit(_connect, self._settings).result() or self._started
+
+    @property
+    def slots(self) -> int:
+        """CPUs of the cluster."""
+        self.connect()
+        import ray
+
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def stop(self) -> None:
+        """End the local Ray, if this connection started it."""
+        if self._started:
+            import ray
+
+            ray.shutdown()
+            self._started = False
 
 
-def _start(settings: Settings) -> bool:
+def _connect(settings: Settings) -> bool:
+    """Whether this call started a local Ray."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TQDM", "0")
     import ray
@@ -53,17 +76,3 @@ def _start(settings: Settings) -> bool:
         **quiet,
     )
     return True
-
-
-def stop() -> None:
-    """End the Ray that ``start`` started."""
-    import ray
-
-    ray.shutdown()
-
-
-def slots() -> int:
-    """CPUs of the connected cluster."""
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lakeray.config import ExecutorKind
 from lakeray.importer.executor import Executor, InlineExecutor, Task, Told
+from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.ray_data import RayData
 from lakeray.runtime.ray_tasks import RayTasks
 
@@ -16,9 +18,9 @@ the dashboard do."""
 class Adaptive:
     """Bare tasks for small batches, a Ray Data dataset for large ones."""
 
-    def __init__(self, name: str) -> None:
-        self._lean = RayTasks(name)
-        self._dataset = RayData(name)
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self._lean = RayTasks(name, cluster)
+        self._dataset = RayData(name, cluster)
 
     @property
     def slots(self) -> int:
@@ -31,12 +33,12 @@ class Adaptive:
         yield from (self._dataset if large else self._lean).run(tasks)
 
 
-def executor(kind: str, *, name: str) -> Executor:
+def executor(kind: ExecutorKind, *, name: str, cluster: Cluster) -> Executor:
     """``auto``, ``tasks``, ``dataset`` or ``inline`` (in this process, without Ray)."""
     if kind == "inline":
         return InlineExecutor()
     if kind == "tasks":
-        return RayTasks(name)
+        return RayTasks(name, cluster)
     if kind == "dataset":
-        return RayData(name)
-    return Adaptive(name)
+        return RayData(name, cluster)
+    return Adaptive(name, cluster)

@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 
 from lakeray.objects import list_range, open_store, scheme
-from lakeray.runtime.cluster import slots
+from lakeray.runtime.cluster import Cluster
 
 SERIAL_ROWS = 20_000
 PAGES_AHEAD = 8
 RANGES_PER_SLOT = 4
 
 
-def parallel_pages(prefix: str) -> Iterator[pa.RecordBatch]:
+def parallel_pages(prefix: str, *, cluster: Cluster) -> Iterator[pa.RecordBatch]:
     """All pages of ``prefix`` in order. The first 20,000 objects are listed here; only what is larger is split over
     the cluster.
 
@@ -31,22 +31,22 @@ def parallel_pages(prefix: str) -> Iterator[pa.RecordBatch]:
         yield page
         seen += page.num_rows
         if seen >= SERIAL_ROWS:
-            yield from _split(prefix, page["uri"][-1].as_py())
+            yield from _split(prefix, page["uri"][-1].as_py(), cluster.slots)
             return
 
 
-def _split(prefix: str, last: str) -> Iterator[pa.RecordBatch]:
+def _split(prefix: str, last: str, slots: int) -> Iterator[pa.RecordBatch]:
     """What is listed behind ``last``."""
     import ray
 
-    ranges = open_store(prefix).split(prefix, slots() * RANGES_PER_SLOT)
+    ranges = open_store(prefix).split(prefix, slots * RANGES_PER_SLOT)
     waiting = deque((max(start or "", last), end) for start, end in ranges if end is None or end > last)
     remote = ray.remote(_pages).options(
         num_cpus=0.5, num_returns="streaming", name="lakeray list", _generator_backpressure_num_objects=PAGES_AHEAD
     )
     running: deque[Any] = deque()
     while waiting or running:
-        while waiting and len(running) < slots() * 2:
+        while waiting and len(running) < slots * 2:
             running.append(remote.remote(prefix, *waiting.popleft()))
         for reference in running.popleft():
             yield ray.get(reference)

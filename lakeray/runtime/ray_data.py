@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lakeray.importer.executor import Died, Task, Told
-from lakeray.runtime.cluster import slots as cluster_slots
+from lakeray.runtime.cluster import Cluster
 
 
 class RayData:
@@ -20,16 +20,18 @@ class RayData:
     costs about a second before its first task runs.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cluster: Cluster) -> None:
         self._name = name
+        self._cluster = cluster
 
     @property
     def slots(self) -> int:
         """CPUs of the cluster."""
-        return cluster_slots()
+        return self._cluster.slots
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Told]:
         """Run all of them."""
+        self._cluster.connect()
         import ray.data
 
         _silence()

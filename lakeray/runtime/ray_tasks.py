@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lakeray.importer.executor import Died, Task, Told
-from lakeray.runtime.cluster import slots as cluster_slots
+from lakeray.runtime.cluster import Cluster
 
 
 class RayTasks:
@@ -16,22 +16,23 @@ class RayTasks:
     Ray never retries one: the batch's manifest decides what is run again. ``name`` is what the dashboard shows.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cluster: Cluster) -> None:
         self._name = name
+        self._cluster = cluster
 
     @property
     def slots(self) -> int:
         """CPUs of the cluster."""
-        return cluster_slots()
+        return self._cluster.slots
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Told]:
         """Run all of them, at most as many at once as there are CPUs."""
+        limit = self.slots
         import ray
 
         remote = ray.remote(work).options(num_cpus=1, max_retries=0, num_returns="streaming", name=self._name)
         waiting = deque(enumerate(tasks))
         streams: dict[Any, int] = {}
-        limit = self.slots
         try:
             while waiting or streams:
                 while waiting and len(streams) < limit:

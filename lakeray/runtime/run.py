@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError
@@ -20,6 +21,7 @@ from lakeray.importer.loop import ImportLoop
 from lakeray.importer.summary import ImportSummary
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
+from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
@@ -41,6 +43,7 @@ class WorkflowRun:
 
     workflow: Workflow
     settings: Settings
+    cluster: Cluster
     observer: Observer
     steps: list[str] | None = None
     continuous: bool = False
@@ -142,7 +145,7 @@ class WorkflowRun:
         step = self.workflow.steps[name]
         assert step.import_ is not None
         title = f"{self.workflow.workflow}/{name} {self.run_id}"
-        runner = executor(self.settings.executor, name=title)
+        runner = executor(self.settings.executor, name=title, cluster=self.cluster)
         context = ImportContext(
             tenant=self.workflow.tenant,
             workflow=self.workflow.workflow,
@@ -156,7 +159,7 @@ class WorkflowRun:
             now=self.now,
             keys=keys,
             task_memory_bytes=self.settings.task_memory_bytes,
-            list_pages=None if self.settings.executor == "inline" else parallel_pages,
+            list_pages=None if self.settings.executor == "inline" else partial(parallel_pages, cluster=self.cluster),
             cancelled=self._cancelled,
             metrics=self._metrics,
             metrics_file=self.settings.metrics_file,
