@@ -163,9 +163,8 @@ class Lake:
         for name in names:
             handle = open_table(workflow.tables[name].quarantine_uri)
             if handle is not None:
-                parts.append(
-                    query(handle, f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {limit}")
-                )
+                newest = f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {int(limit)}"  # noqa: S608
+                parts.append(query(handle, newest))
         return pa.concat_tables(parts, promote_options="default").slice(0, limit)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:

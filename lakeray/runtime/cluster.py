@@ -54,6 +54,8 @@ def _connect(settings: Settings) -> bool:
     """Whether this call started a local Ray."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TQDM", "0")
+    # Ray prints the death of a worker to stdout, whatever `log_to_driver` says; the ledger and the report say it better.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     import ray
 
     if ray.is_initialized():
@@ -68,6 +70,8 @@ def _connect(settings: Settings) -> bool:
                 hint="check LAKERAY_RAY_ADDRESS, or unset it to run on this machine",
             ) from error
         return False
+    # When this process is killed, its Ray's agents ask a GCS that is gone for a minute before they end themselves.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     ray.init(
         address="local",
         num_cpus=settings.cpus,

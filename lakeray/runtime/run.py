@@ -5,9 +5,11 @@ What survives a run is in the lake: manifests, results, ledger, table. A run hol
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -246,11 +248,12 @@ def error_summary(error: LakerayError, *, step: str | None) -> ErrorSummary:
 
 def unexpected(error: Exception) -> LakerayError:
     """A defect as an error that says so."""
-    import traceback
-
+    if os.environ.get("LAKERAY_DEBUG"):
+        traceback.print_exception(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
     return LakerayError(
         f"unexpected {type(error).__name__} at {where}: {error}",
-        hint="nothing uncommitted is visible; run again, and report this if it stays (LAKERAY_DEBUG=1 shows the whole trace)",
+        hint="nothing uncommitted is visible; run again, and report this if it stays "
+        "(LAKERAY_DEBUG=1 shows the whole trace)",
     )
