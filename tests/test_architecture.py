@@ -1,4 +1,4 @@
-"""The house stays as ARCHITECTURE.md draws it: small modules, imports downward only, a cheap package, errors that travel."""
+"""The house stays as it is drawn: small modules, imports downward only, a cheap package, errors that travel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ MAX_MODULE, MAX_FUNCTION, AIM = 400, 80, 40
 
 def functions(path: Path) -> list[tuple[str, int]]:
     """Name and length in lines of every function."""
-    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    found = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     return [(f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1) for node in found]
 
 
@@ -38,7 +42,11 @@ def test_there_is_something_to_look_at():
 
 
 def test_no_module_is_long():
-    long = {str(path.relative_to(ROOT)): count for path in MODULES if (count := len(path.read_text().splitlines())) > MAX_MODULE}
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in MODULES
+        if (count := len(path.read_text().splitlines())) > MAX_MODULE
+    }
     assert not long
 
 
@@ -62,7 +70,13 @@ def test_every_module_begins_with_its_promise():
 
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
-    linter = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache", "--no-logo"]
+    linter = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as run; run()",
+        "--no-cache",
+        "--no-logo",
+    ]
     env = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(linter, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=120)
 
@@ -108,14 +122,19 @@ def test_a_room_without_a_place_in_the_house_is_seen(copy):
 
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60
+    )
     return set(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import lakeray", {"ray", "deltalake", "pyarrow", "datafusion", "fsspec", "s3fs", "adlfs", "pydantic", "typer", "numpy"}),
+        (
+            "import lakeray",
+            {"ray", "deltalake", "pyarrow", "datafusion", "fsspec", "s3fs", "adlfs", "pydantic", "typer", "numpy"},
+        ),
         ("from lakeray import LakerayError", {"ray", "deltalake", "pyarrow", "datafusion", "fsspec", "pydantic"}),
         ("import lakeray.cli", {"ray", "deltalake", "datafusion", "s3fs", "adlfs"}),
         ("import lakeray; lakeray.connect", {"ray", "s3fs", "adlfs"}),
@@ -147,7 +166,9 @@ def every_error() -> list[type[LakerayError]]:
             importlib.import_module(module.name)
     found: list[type[LakerayError]] = [LakerayError]
     for cls in found:
-        found.extend(child for child in cls.__subclasses__() if child.__module__.startswith("lakeray.") and child not in found)
+        found.extend(
+            child for child in cls.__subclasses__() if child.__module__.startswith("lakeray.") and child not in found
+        )
     return found
 
 
@@ -158,7 +179,13 @@ def test_every_error_survives_pickling():
         error = cls.__new__(cls)
         LakerayError.__init__(error, "it broke", hint="mend it", uri="s3://bucket/key")
         again = pickle.loads(pickle.dumps(error))
-        assert (type(again), again.message, again.hint, again.uri, str(again)) == (cls, "it broke", "mend it", "s3://bucket/key", str(error))
+        assert (type(again), again.message, again.hint, again.uri, str(again)) == (
+            cls,
+            "it broke",
+            "mend it",
+            "s3://bucket/key",
+            str(error),
+        )
         assert again.args == ("it broke",)
 
 

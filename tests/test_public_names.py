@@ -35,7 +35,10 @@ def test_each_is_documented(name):
 
 @pytest.mark.parametrize("name", lakeray.__all__)
 def test_each_is_in_the_readme_or_the_docs(name):
-    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md")))]
+    texts = [
+        path.read_text()
+        for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md")))
+    ]
     assert any(name in text for text in texts)
 
 
@@ -46,6 +49,8 @@ def test_what_is_not_there_is_an_attribute_error():
 
 def test_the_version_is_the_packages():
     code = "import lakeray; print(lakeray.__version__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().split(".")[:2] == ["0", "1"]

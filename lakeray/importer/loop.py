@@ -107,7 +107,9 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
-            create_table(context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties)
+            create_table(
+                context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
+            )
         except (TransformError, UnsupportedTable) as error:
             self._schema = None
             raise unread_sample(context.source, samples) or error from error

@@ -104,7 +104,7 @@ class Manifest:
             raise ExactlyOnceError(
                 f"the manifest {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version; without it the batch cannot be finished exactly once",
+                hint="restore the file from a backup or a bucket version; the batch cannot be finished without it",
             ) from error
 
 

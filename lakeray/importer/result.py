@@ -154,6 +154,6 @@ def load_result(identity: ImportId, name: str) -> Result:
         raise ExactlyOnceError(
             f"the table's log names the result {name}, but it is gone",
             uri=uri,
-            hint="restore the file from a backup or a bucket version: the ledger cannot say what that batch did without it",
+            hint="restore the file from a backup or a bucket version: nothing else says what that batch did",
         ) from error
     return Result.from_bytes(data, uri=uri)

@@ -105,7 +105,7 @@ def unread_sample(source: Source, samples: list[Sampled]) -> ImportFailed | None
     return ImportFailed(
         f"no object of the sample has a record that can be read, so the columns of {source.uri} are not known: {first}",
         uri=source.uri,
-        hint="name the columns that the workflow uses under the source's schema_hints, or correct its format and options",
+        hint="name the columns that the workflow uses under the source's schema_hints, or correct its format",
     )
 
 

@@ -259,7 +259,8 @@ def _audit(manifest: Manifest, written: Written) -> None:
     rows = written.rows
     if (staged, refused) != (rows.written, rows.quarantined):
         raise AuditError(
-            f"batch {manifest.batch}: files hold {staged} and {refused} rows, outcomes say {rows.written} written and {rows.quarantined} refused"
+            f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
+            f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
 
 

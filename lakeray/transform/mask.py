@@ -101,6 +101,7 @@ class ByName(dict[str, Any]):
         super().__setitem__(name.casefold(), mask)
 
     def get(self, name: str, default: Any = None) -> Any:
+        """The mask of that column, or ``default``."""
         return super().get(name.casefold(), default)
 
 

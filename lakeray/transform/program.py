@@ -43,7 +43,11 @@ class Program:
 
         select = {name: read(f"select:{name}", sql) for name, sql in spec.select.items()}
         constraints = {e.name: read(f"constraint:{e.name}", e.sql) for e in spec.constraints}
-        late = {name: constraint for name, constraint in constraints.items() if any(column in masks for column in constraint.columns)}
+        late = {
+            name: constraint
+            for name, constraint in constraints.items()
+            if any(column in masks for column in constraint.columns)
+        }
         self._hook = None if spec.apply is None else Hook(spec.apply, now=now, seed=seed)
         self._shapes: dict[bytes, Shape] = {}
         self._parts = Parts(

@@ -1,6 +1,7 @@
-"""Every object of the hostile corpus, through whole imports: rows, or a ledger outcome with a reason; the process lives, rows balance.
+"""Every object of the hostile corpus gives rows, or a ledger outcome with a reason, through whole imports.
 
-All objects of one format (and the same options) are one source, so that each of them also meets the columns of all others.
+The process lives, rows balance. All objects of one format (and the same options) are one source, so that each of them
+also meets the columns of all others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from lakeray.importer.summary import ImportSummary
 from tests.corpus import Case, build
 from tests.unit.importer.small_lake import SmallLake
 
-GOOD = {"rows": ("loaded",), "refused": ("partly_loaded",), "error": ("failed",), "any": ("loaded", "partly_loaded", "failed")}
+GOOD = {
+    "rows": ("loaded",),
+    "refused": ("partly_loaded",),
+    "error": ("failed",),
+    "any": ("loaded", "partly_loaded", "failed"),
+}
 KEPT = ("compression", "encoding", "max_record_bytes")
 NOT_SAID_IN_A_WORKFLOW = {"skip_lines"}
 
@@ -48,7 +54,7 @@ def declared(case: Case) -> dict[str, Any] | None:
 
 @dataclass
 class Group:
-    """Cases of one source, with the lake that holds their objects; names keep their ends, which say how they are packed."""
+    """Cases of one source with the lake that holds them; names keep their ends, which say how objects are packed."""
 
     lake: SmallLake
     cases: dict[str, Case]
@@ -67,7 +73,9 @@ class Group:
         written = self.lake.count()
         refused = Counter(self.lake.quarantined("object_uri"))
         if (written, refused.total()) != (summary.rows.written, summary.rows.quarantined):
-            wrong.append(f"{written} rows and {refused.total()} refused ones are there, the summary says {summary.rows!r}")
+            wrong.append(
+                f"{written} rows and {refused.total()} refused ones are there, the summary says {summary.rows!r}"
+            )
         if not all(self.lake.quarantined("reason")):
             wrong.append("a refused row has no reason")
         return wrong
@@ -82,11 +90,19 @@ class Group:
         if counts["read"] != counts["written"] + counts["quarantined"]:
             wrong.append(f"does not balance: {said}")
         if row["outcome"] == "failed":
-            wrong += [] if row["error"] and row["error_code"] == "read" and not counts["read"] else [f"no reason, or rows: {said}"]
+            wrong += (
+                []
+                if row["error"] and row["error_code"] == "read" and not counts["read"]
+                else [f"no reason, or rows: {said}"]
+            )
         elif (case.rows, case.refused) != (None, None):
             expected = (case.rows, case.refused)
             found = (counts["written"], counts["quarantined"])
-            wrong += [f"expected {expected}: {said}" for want, got in zip(expected, found, strict=True) if want is not None and want != got][:1]
+            wrong += [
+                f"expected {expected}: {said}"
+                for want, got in zip(expected, found, strict=True)
+                if want is not None and want != got
+            ][:1]
         return wrong
 
 
@@ -133,7 +149,11 @@ def test_where_columns_may_not_be_added(cases, tmp_path, evolution):
     assert summary.rows.balanced
     assert group.lake.count() == summary.rows.written
     assert set(group.lake.outcomes().values()) <= {"loaded", "partly_loaded", "failed"}
-    lost = [case.name for case in group.cases.values() if case.expect == "rows" and case.rows and not _accounted(group, case)]
+    lost = [
+        case.name
+        for case in group.cases.values()
+        if case.expect == "rows" and case.rows and not _accounted(group, case)
+    ]
     assert not lost
 
 
@@ -150,7 +170,9 @@ def test_what_may_end_a_process_runs_in_workers(cases, tmp_path):
     connection = lakeray.connect(settings=Settings(cpus=2, executor="tasks"))
     wrong = []
     try:
-        for kind, members in itertools.groupby(sorted(dangerous, key=lambda case: case.format), lambda case: case.format):
+        for kind, members in itertools.groupby(
+            sorted(dangerous, key=lambda case: case.format), lambda case: case.format
+        ):
             (group,) = groups(list(members), tmp_path / kind)
             summary = connection.run(group.lake.workflow()).result(timeout=280)
             assert summary.state == "succeeded", summary.errors
@@ -158,7 +180,11 @@ def test_what_may_end_a_process_runs_in_workers(cases, tmp_path):
             assert imported is not None
             for row in group.lake.ledger_rows().to_pylist():
                 if row["outcome"] == "failed":
-                    wrong += [] if row["error"] and row["error_code"] in ("read", "worker_died") and not row["rows_read"] else [str(row)]
+                    wrong += (
+                        []
+                        if row["error"] and row["error_code"] in ("read", "worker_died") and not row["rows_read"]
+                        else [str(row)]
+                    )
             assert imported.rows.balanced
             assert len(group.lake.outcomes()) == len(group.cases)
             assert group.lake.count() == imported.rows.written

@@ -1,11 +1,13 @@
-"""A lake that is written to, damaged, compacted, reset and imported from, with a crash at any point, always comes out as its model says.
+"""A lake that is written to, damaged, compacted, reset and imported from always comes out as its model says.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY``, on its first to third pass, of which a test process cannot tell a kill from an exception
-that nothing catches. The model knows every object version ever written. After an import that reaches its end:
+Crash points: every name in ``lakeray.failpoints.REGISTRY``, on its first to third pass. The crash is an exception that
+nothing catches, which leaves the lake as a kill does, but for staged files that are cleaned up on the way out. The
+model knows every object version ever written. After an import that reaches its end:
 
 - every row of table and quarantine belongs to a version that the ledger calls loaded, as often as the ledger says;
 - a version is loaded once, and once more for each reset that a later import carried out;
-- what is listed now is settled: loaded, failed with its number of tries, or skipped because another version was there first.
+- what is listed now is settled: loaded, failed with its number of tries, or skipped because another version was there
+  first.
 
 ``LAKERAY_PROPERTY_EXAMPLES`` sets how many histories are tried.
 """
@@ -109,7 +111,7 @@ class ImporterMachine(RuleBasedStateMachine):
         self.write(name, kinds, corrupt)
 
     def write(self, name: str, kinds: list[str], corrupt: int) -> None:
-        """A new object, or another version of one: good rows, malformed lines, a column that nobody knew; one in six is cut short."""
+        """A new object, or another version of one: good rows, malformed lines, new columns; one in six is cut short."""
         rows: list[Any] = []
         version = Version(name=name, etag="", ids=[], refused=[], corrupt=corrupt == 0)
         for number, kind in enumerate(kinds, 1):
@@ -159,12 +161,18 @@ class ImporterMachine(RuleBasedStateMachine):
         history = self.lake.ledger().rows()
         for etag in rows["etag"].to_pylist():
             version = self.model.versions[etag]
-            version.loads = sum(row["outcome"] in LOADED for row in history.filter(pc.equal(history["etag"], etag)).to_pylist())
+            version.loads = sum(
+                row["outcome"] in LOADED for row in history.filter(pc.equal(history["etag"], etag)).to_pylist()
+            )
             version.pending = version.sure = True
 
     # Imports
 
-    @rule(puts=st.lists(st.tuples(NAMES, KINDS, CORRUPT), min_size=1, max_size=4), point=POINTS, passes=st.sampled_from([1, 1, 1, 2, 3]))
+    @rule(
+        puts=st.lists(st.tuples(NAMES, KINDS, CORRUPT), min_size=1, max_size=4),
+        point=POINTS,
+        passes=st.sampled_from([1, 1, 1, 2, 3]),
+    )
     def import_that_may_crash(self, puts, point, passes):
         for put in puts:
             self.write(*put)
@@ -195,7 +203,7 @@ class ImporterMachine(RuleBasedStateMachine):
             found = loads[version.etag]
             most = version.loads + (version.pending and not version.corrupt)
             assert version.loads <= found <= most, f"{version} was loaded {found} times"
-            ids.update({number: found for number in version.ids})
+            ids.update(dict.fromkeys(version.ids, found))
             refused.update({(version.etag, row): found for row in version.refused})
         assert set(loads) <= set(self.model.versions)
         self.check_what_is_listed(loads)
@@ -209,7 +217,9 @@ class ImporterMachine(RuleBasedStateMachine):
         latest = {row["etag"]: row for row in self.lake.ledger_rows().to_pylist()}
         for version in self.model.current.values():
             entry = latest[version.etag]
-            others = [other for other in self.model.versions.values() if other.name == version.name and other is not version]
+            others = [
+                other for other in self.model.versions.values() if other.name == version.name and other is not version
+            ]
             if entry["outcome"] == "skipped":
                 assert self.policy == "ignore"
                 assert any(loads[other.etag] for other in others)
@@ -224,5 +234,9 @@ class ImporterMachine(RuleBasedStateMachine):
 
 TestImporterMachine = ImporterMachine.TestCase
 TestImporterMachine.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
 )

@@ -12,12 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from lakeray.delta.table import open_table
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import InlineExecutor, Task, Told
 from lakeray.importer.ledger import Ledger, latest
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.summary import ImportSummary
-from lakeray.delta.table import open_table
 from lakeray.observability.progress import Silent
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow
@@ -160,7 +160,11 @@ class SmallLake:
                 for line in entry.read_text().splitlines():
                     action = json.loads(line)
                     live |= {action["add"]["path"]} if "add" in action else set()
-            there = {str(p.relative_to(uri)) for p in Path(uri).rglob("*") if p.is_file() and not str(p.relative_to(uri)).startswith("_")}
+            there = {
+                str(p.relative_to(uri))
+                for p in Path(uri).rglob("*")
+                if p.is_file() and not str(p.relative_to(uri)).startswith("_")
+            }
             found |= there - live
         return found
 

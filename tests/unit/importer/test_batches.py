@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import fastavro
@@ -134,7 +135,9 @@ def test_objects_of_no_bytes(lake, kind):
 def _avro() -> bytes:
     out = io.BytesIO()
     fields = [{"name": "id", "type": "long"}, {"name": "name", "type": ["null", "string"]}]
-    fastavro.writer(out, {"type": "record", "name": "R", "fields": fields}, [{"id": 1, "name": "ä"}, {"id": 2, "name": None}])
+    fastavro.writer(
+        out, {"type": "record", "name": "R", "fields": fields}, [{"id": 1, "name": "ä"}, {"id": 2, "name": None}]
+    )
     return out.getvalue()
 
 
@@ -153,11 +156,11 @@ def _columnar(kind: str) -> bytes:
 
 FORMATS = {
     "json": lambda: lines({"id": 1, "name": "ä"}, {"id": 2, "name": None}),
-    "csv": lambda: "id,name\n1,ä\n2,\n".encode(),
-    "tsv": lambda: "id\tname\n1\tä\n2\t\n".encode(),
-    "parquet": lambda: _columnar("parquet"),
-    "orc": lambda: _columnar("orc"),
-    "arrow": lambda: _columnar("arrow"),
+    "csv": "id,name\n1,ä\n2,\n".encode,
+    "tsv": "id\tname\n1\tä\n2\t\n".encode,
+    "parquet": partial(_columnar, "parquet"),
+    "orc": partial(_columnar, "orc"),
+    "arrow": partial(_columnar, "arrow"),
     "avro": _avro,
 }
 
@@ -165,7 +168,10 @@ FORMATS = {
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_gives_the_same_rows(lake, kind):
     lake.source = {"format": kind}
-    lake.step = {"select": {"twice": "id * 2"}, "expect": {"named": {"sql": "name IS NOT NULL", "on_violation": "warn"}}}
+    lake.step = {
+        "select": {"twice": "id * 2"},
+        "expect": {"named": {"sql": "name IS NOT NULL", "on_violation": "warn"}},
+    }
     for day in (1, 2):
         lake.put(f"day=2024-01-0{day}/a.{kind}", FORMATS[kind]())
     summary = lake.run()

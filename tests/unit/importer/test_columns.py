@@ -16,7 +16,10 @@ from tests.unit.importer.small_lake import SmallLake, balance, lines
 
 
 def by_id(lake, *columns):
-    return {row["id"]: tuple(row[name] for name in columns) if len(columns) > 1 else row[columns[0]] for row in lake.rows("id", *columns)}
+    return {
+        row["id"]: tuple(row[name] for name in columns) if len(columns) > 1 else row[columns[0]]
+        for row in lake.rows("id", *columns)
+    }
 
 
 @pytest.fixture
@@ -68,7 +71,13 @@ def test_a_value_of_a_path_that_does_not_fit_is_rescued(lake):
 
 def test_object_metadata_in_expressions(lake):
     lake.step = {
-        "select": {"uri": "_object.uri", "bytes": "_object.size", "tag": "_object.etag", "at": "_object.modified_at", "n": "_object.row"}
+        "select": {
+            "uri": "_object.uri",
+            "bytes": "_object.size",
+            "tag": "_object.etag",
+            "at": "_object.modified_at",
+            "n": "_object.row",
+        }
     }
     lake.put("a.json", lines({"id": 1}, b"bad", {"id": 3}))
     lake.run()
@@ -103,7 +112,13 @@ def test_the_same_new_column_in_all_tasks(lake, slots):
 
 @pytest.mark.parametrize(
     ("values", "kind"),
-    [([1, 2.5], "double"), ([1, "x"], "string"), ([None, 3], "int64"), ([[1], ["a"]], "string"), ([{"a": 1}, {"b": 2}], "struct<a: int64, b: int64>")],
+    [
+        ([1, 2.5], "double"),
+        ([1, "x"], "string"),
+        ([None, 3], "int64"),
+        ([[1], ["a"]], "string"),
+        ([{"a": 1}, {"b": 2}], "struct<a: int64, b: int64>"),
+    ],
 )
 def test_tasks_that_disagree_about_a_new_column_agree_in_the_end(lake, values, kind):
     lake.put("a.json", lines({"id": 0}))
@@ -186,7 +201,10 @@ def test_a_sample_without_a_column_is_no_loss(lake):
 
 def test_hints_decide_types_and_what_does_not_fit_is_rescued(lake):
     lake.source = {"schema_hints": {"id": "int64", "price": "decimal(10, 2)", "at": "timestamp", "note": "string"}}
-    lake.put("a.json", lines({"id": "1", "price": 12.34, "at": "2024-01-02T03:04:05Z"}, {"id": 2, "price": "much", "at": "2024"}))
+    lake.put(
+        "a.json",
+        lines({"id": "1", "price": 12.34, "at": "2024-01-02T03:04:05Z"}, {"id": 2, "price": "much", "at": "2024"}),
+    )
     summary = lake.run()
     assert lake.schema() == {
         "id": "int64",
@@ -201,7 +219,10 @@ def test_hints_decide_types_and_what_does_not_fit_is_rescued(lake):
 
 
 EVOLUTIONS = {
-    "add_columns": ({"id": 2, "x": "new", "_rescued_data": None}, {"id": None, "x": None, "_rescued_data": '{"id":"text"}'}),
+    "add_columns": (
+        {"id": 2, "x": "new", "_rescued_data": None},
+        {"id": None, "x": None, "_rescued_data": '{"id":"text"}'},
+    ),
     "rescue": ({"id": 2, "_rescued_data": '{"x":"new"}'}, {"id": None, "_rescued_data": '{"id":"text"}'}),
     "ignore": ({"id": 2},),
 }
@@ -255,7 +276,9 @@ def test_evolution_fail_of_a_table_that_was_there_before(lake):
 
 
 def test_the_types_of_a_table_that_was_there_before_are_kept(lake):
-    deltalake.DeltaTable.create(lake.table_uri, schema=pa.schema([("id", pa.string()), ("v", pa.int32()), ("w", pa.float64())]))
+    deltalake.DeltaTable.create(
+        lake.table_uri, schema=pa.schema([("id", pa.string()), ("v", pa.int32()), ("w", pa.float64())])
+    )
     lake.put("a.json", lines({"id": 1, "v": 2, "w": 3}, {"id": "a", "v": 2**40}))
     lake.run()
     assert lake.schema() == {"id": "string", "v": "int32", "w": "double", "_rescued_data": "string"}

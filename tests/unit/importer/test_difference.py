@@ -31,7 +31,11 @@ class RowsInMemory:
 
     def scan(self, *, after: str | None, up_to: str | None, columns: tuple[str, ...]) -> pa.Table:
         self.scans.append((after, up_to))
-        rows = [row for row in self.table.to_pylist() if (after is None or row["uri"] > after) and (up_to is None or row["uri"] <= up_to)]
+        rows = [
+            row
+            for row in self.table.to_pylist()
+            if (after is None or row["uri"] > after) and (up_to is None or row["uri"] <= up_to)
+        ]
         return pa.Table.from_pylist(rows, schema=SCHEMA).select(list(columns))
 
 
@@ -49,7 +53,10 @@ def entry(version: Version, batch: int, outcome: str, *, tries: int = 0, second:
 
 
 def pages(versions: list[Version], size: int = 2) -> Iterator[pa.RecordBatch]:
-    rows = [{"uri": uri, "size": length, "etag": etag, "modified_at": AT} for uri, length, etag in sorted(versions, key=lambda v: v[0])]
+    rows = [
+        {"uri": uri, "size": length, "etag": etag, "modified_at": AT}
+        for uri, length, etag in sorted(versions, key=lambda v: v[0])
+    ]
     for start in range(0, len(rows), size):
         yield pa.RecordBatch.from_pylist(rows[start : start + size], schema=LISTING)
 
@@ -57,7 +64,10 @@ def pages(versions: list[Version], size: int = 2) -> Iterator[pa.RecordBatch]:
 def found(listed: list[Version], rows: list[dict], prefix: str = "/raw/") -> dict:
     windows_found = list(difference(pages(listed), RowsInMemory(rows), prefix=prefix))
     fresh = [row for window in windows_found for row in window.fresh.to_pylist()]
-    total = {name: sum(getattr(window, name) for window in windows_found) for name in ("listed", "known", "changed", "deleted")}
+    total = {
+        name: sum(getattr(window, name) for window in windows_found)
+        for name in ("listed", "known", "changed", "deleted")
+    }
     return {"fresh": {(row["uri"], row["size"], row["etag"]): (row["tries"], row["changed"]) for row in fresh}, **total}
 
 
@@ -137,7 +147,10 @@ versions = st.tuples(uris, st.integers(0, 1), st.sampled_from([None, "", "e1"]))
 )
 def test_equal_to_a_dictionary(listed, history, window):
     listed.sort(key=lambda version: version[0].encode())
-    rows = [entry(version, batch, outcome, tries=tries, second=batch) for batch, (version, outcome, tries) in enumerate(history, 1)]
+    rows = [
+        entry(version, batch, outcome, tries=tries, second=batch)
+        for batch, (version, outcome, tries) in enumerate(history, 1)
+    ]
     last = {version: (outcome, tries) for version, outcome, tries in history}
     loaded = {version[0] for version, (outcome, _) in last.items() if outcome in LOADED}
     expected = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -23,11 +24,25 @@ AT = datetime(2024, 1, 1, tzinfo=UTC)
 
 def window(sizes, *, tries=0, changed=False, start=0):
     rows = [
-        {"uri": f"/raw/{start + n:06d}", "size": size, "etag": "e", "version_id": None, "modified_at": AT, "tries": tries, "changed": changed}
+        {
+            "uri": f"/raw/{start + n:06d}",
+            "size": size,
+            "etag": "e",
+            "version_id": None,
+            "modified_at": AT,
+            "tries": tries,
+            "changed": changed,
+        }
         for n, size in enumerate(sizes)
     ]
     schema = pa.schema([*LISTING, pa.field("tries", pa.int32()), pa.field("changed", pa.bool_())])
-    return Window(fresh=pa.Table.from_pylist(rows, schema=schema), listed=len(rows), known=0, changed=len(rows) * changed, deleted=0)
+    return Window(
+        fresh=pa.Table.from_pylist(rows, schema=schema),
+        listed=len(rows),
+        known=0,
+        changed=len(rows) * changed,
+        deleted=0,
+    )
 
 
 def planner(max_objects=3, max_bytes=100, *, retry_failed=True, **source):
@@ -70,11 +85,11 @@ def test_nothing_fresh_is_no_batch():
 def test_every_object_once_and_no_limit_broken(sizes, cuts, max_objects):
     plan = planner(max_objects=max_objects, max_bytes=100)
     edges = sorted({0, len(sizes), *(min(cut, len(sizes)) for cut in cuts)})
-    parts = [window(sizes[a:b], start=a) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [window(sizes[a:b], start=a) for a, b in pairwise(edges)]
     found = batches(plan, *parts)
     assert [size for objects in found for size in objects] == sizes
     assert all(len(objects) <= max_objects and (sum(objects) <= 100 or len(objects) == 1) for objects in found)
-    assert all(len(a) == max_objects or sum(a) + b[0] > 100 for a, b in zip(found, found[1:], strict=False)), "no batch is cut too early"
+    assert all(len(a) == max_objects or sum(a) + b[0] > 100 for a, b in pairwise(found)), "no batch is cut too early"
 
 
 def test_failed_objects_can_be_left_alone():

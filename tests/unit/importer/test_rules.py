@@ -119,7 +119,7 @@ def test_a_hook_that_fails_is_named_without_values(lake, monkeypatch):
     monkeypatch.setattr("tests.hooks.broken", _broken, raising=False)
     lake.step = {"apply": "tests.hooks:broken", "mask": {"email": {"redact": True}}}
     lake.put("a.json", lines({"id": 2, "email": SECRET}))
-    with pytest.raises(LakerayError, match="tests.hooks:broken raised ValueError") as error:
+    with pytest.raises(LakerayError, match=r"tests\.hooks:broken raised ValueError") as error:
         lake.run()
     assert SECRET not in str(error.value)
     assert error.value.code == "transform"
@@ -138,8 +138,11 @@ MASKS = {"email": {"hmac_sha256": "env:MASK_KEY"}, "phone": {"redact": "***"}, "
 
 @pytest.mark.parametrize("evolution", ["add_columns", "rescue", "ignore"])
 def test_masked_values_are_nowhere(lake, evolution):
-    """Not in the table, its statistics, the quarantine (rules, misfits, malformed lines), rescued data, ledger, manifests or results."""
-    lake.source = {"evolution": evolution, "schema_hints": {"id": "int64", "email": "string", "phone": "int64", "ssn": "int64"}}
+    """Not in the table, its statistics, the quarantine, rescued data, ledger, manifests or results."""
+    lake.source = {
+        "evolution": evolution,
+        "schema_hints": {"id": "int64", "email": "string", "phone": "int64", "ssn": "int64"},
+    }
     lake.step = {"mask": MASKS, **expectation("id < 10", "quarantine")}
     lake.keys = {"env:MASK_KEY": KEY}
     person = {"email": SECRET, "phone": 5551234, "ssn": 987654}
@@ -160,7 +163,9 @@ def test_masked_values_are_nowhere(lake, evolution):
         assert value not in text
     row = next(row for row in lake.rows() if row["id"] == 1)
     assert (row["email"], row["phone"], row["ssn"]) == (digest(SECRET), "***", None)
-    assert json.loads(next(row["record"] for row in lake.quarantined() if row["rule"] == "expect:rule"))["email"] == digest(SECRET)
+    assert json.loads(next(row["record"] for row in lake.quarantined() if row["rule"] == "expect:rule"))[
+        "email"
+    ] == digest(SECRET)
     assert [row["raw"] for row in lake.quarantined() if row["rule"] == "malformed"] == [None]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import orjson
 import pytest
@@ -19,13 +20,24 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 
 AT = datetime(2024, 1, 1, 12, 30, 0, 123457, tzinfo=UTC)
-moments = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(timezones=st.just(UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 infos = st.builds(
-    ObjectInfo, uri=texts, size=st.integers(0, 2**53), etag=st.none() | texts, version_id=st.none() | texts, modified_at=moments
+    ObjectInfo,
+    uri=texts,
+    size=st.integers(0, 2**53),
+    etag=st.none() | texts,
+    version_id=st.none() | texts,
+    modified_at=moments,
 )
 planned = st.builds(PlannedObject, info=infos, tries=st.integers(0, 9), skip=st.none() | texts)
-counts = st.builds(Rows, read=st.integers(0, 2**53), written=st.integers(0, 9), quarantined=st.integers(0, 9), rescued=st.integers(0, 9))
+counts = st.builds(
+    Rows,
+    read=st.integers(0, 2**53),
+    written=st.integers(0, 9),
+    quarantined=st.integers(0, 9),
+    rescued=st.integers(0, 9),
+)
 outcomes = st.builds(
     ObjectOutcome,
     planned=planned,
@@ -33,7 +45,13 @@ outcomes = st.builds(
     rows=counts,
     bytes_read=st.integers(0, 2**53),
 ) | st.builds(
-    ObjectOutcome, planned=planned, outcome=st.just("failed"), code=texts, error=texts.filter(bool), line=st.none() | st.integers(1), column=st.just(3)
+    ObjectOutcome,
+    planned=planned,
+    outcome=st.just("failed"),
+    code=texts,
+    error=texts.filter(bool),
+    line=st.none() | st.integers(1),
+    column=st.just(3),
 )
 staged = st.builds(
     StagedFile,
@@ -47,7 +65,9 @@ staged = st.builds(
 
 
 def identity(tmp_path, table_id="t-1"):
-    return ImportId(pipeline=pipeline_id("acme", "w"), workflow="w", step="ingest", table_uri=str(tmp_path / "t"), table_id=table_id)
+    return ImportId(
+        pipeline=pipeline_id("acme", "w"), workflow="w", step="ingest", table_uri=str(tmp_path / "t"), table_id=table_id
+    )
 
 
 def a_manifest(tmp_path, batch=1, **more):
@@ -71,10 +91,23 @@ def a_result(**more):
     return Result(**{**values, **more})
 
 
-@given(objects=st.lists(planned, max_size=5), now=moments, batch=st.integers(1, 10**9), replays=st.none() | st.integers(1, 9))
+@given(
+    objects=st.lists(planned, max_size=5),
+    now=moments,
+    batch=st.integers(1, 10**9),
+    replays=st.none() | st.integers(1, 9),
+)
 def test_a_manifest_comes_back(objects, now, batch, replays):
     stored = Manifest(
-        batch=batch, app_id="a", source_uri="s", created_at=now, seed=2**63 - 1, nonce="n", mode="append", objects=objects, replays=replays
+        batch=batch,
+        app_id="a",
+        source_uri="s",
+        created_at=now,
+        seed=2**63 - 1,
+        nonce="n",
+        mode="append",
+        objects=objects,
+        replays=replays,
     )
     assert Manifest.from_bytes(stored.to_bytes(), uri="u") == stored
 
@@ -136,7 +169,16 @@ def _without_format(data):
     return orjson.dumps(raw)
 
 
-DAMAGES = [_cut, _no_object, _other_type, _more, _without_format, lambda data: b"", lambda data: b"null", lambda data: b"\xff\xfe"]
+DAMAGES = [
+    _cut,
+    _no_object,
+    _other_type,
+    _more,
+    _without_format,
+    lambda data: b"",
+    lambda data: b"null",
+    lambda data: b"\xff\xfe",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -146,11 +188,7 @@ def test_a_damaged_file_is_named(tmp_path, damage, kind):
     store_manifest(who, a_manifest(tmp_path))
     store_result(who, a_result())
     uri = manifest_uri(who, 1) if kind == "manifest" else result_uri(who, a_result().name)
-    with open(uri, "r+b") as file:
-        data = file.read()
-        file.seek(0)
-        file.truncate()
-        file.write(damage(data))
+    Path(uri).write_bytes(damage(Path(uri).read_bytes()))
     with pytest.raises(ExactlyOnceError) as error:
         load_manifest(who, 1) if kind == "manifest" else load_result(who, a_result().name)
     assert error.value.uri == uri
@@ -166,7 +204,7 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path, cls):
 
 
 def test_a_result_that_is_gone_is_named(tmp_path):
-    with pytest.raises(ExactlyOnceError, match="0000000001-a1.json") as error:
+    with pytest.raises(ExactlyOnceError, match="0000000001-a1") as error:
         load_result(identity(tmp_path), a_result().name)
     assert error.value.uri == result_uri(identity(tmp_path), a_result().name)
 
