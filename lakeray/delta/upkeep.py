@@ -203,7 +203,7 @@ def optimize(uri: str, target_size: int | None = None, *, max_concurrent_tasks: 
 
 
 def delete_rows(uri: str, where: str) -> int:
-    """Delete the rows for which the SQL ``where`` holds; how many. Raises CommitConflict when others never left a gap."""
+    """Delete the rows for which the SQL ``where`` holds; how many. Raises CommitConflict when others leave no gap."""
     from deltalake import CommitProperties
 
     def work(handle: TableHandle) -> int:

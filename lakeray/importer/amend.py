@@ -83,7 +83,8 @@ class LedgerOf:
                 uri=self._context.table.uri,
                 hint="see `lakeray ledger show`",
             )
-        reason = f"batch {manifest.batch} was abandoned; `lakeray ledger reset --batch {manifest.batch}` has its objects imported"
+        again = f"`lakeray ledger reset --batch {manifest.batch}` has its objects imported"
+        reason = f"batch {manifest.batch} was abandoned; {again}"
         BatchProtocol(self._context, identity).abandon(manifest, reason=reason, last=last_result(identity))
         return manifest.batch
 
@@ -107,7 +108,7 @@ class LedgerOf:
         _clear(identity.ledger_uri)
         for _ in record_committed(self._context, handle):
             pass
-        return Ledger(identity).rows().num_rows
+        return int(Ledger(identity).rows().num_rows)
 
     def _matching(
         self, *, uri_glob: str | None, batches: Sequence[int] | None, outcomes: Sequence[str] | None

@@ -94,7 +94,9 @@ class BatchProtocol:
             )
         if winner.quarantine_files:
             if open_table(uri) is None:
-                create_table(uri, quarantine.SCHEMA, partition_by=[], properties={quarantine.BESIDE: self._identity.table_uri})
+                create_table(
+                    uri, quarantine.SCHEMA, partition_by=[], properties={quarantine.BESIDE: self._identity.table_uri}
+                )
             commit_once(
                 uri,
                 app_id=self._identity.quarantine_app_id,

@@ -133,7 +133,7 @@ class Ledger:
         handle = self.open()
         if handle is None or not rows.num_rows:
             return 0
-        count = rows.num_rows
+        count = int(rows.num_rows)
         again = rows.select(["uri", "size", "etag", "version_id", "modified_at", "batch"])
         columns = {name: again[name] for name in again.column_names}
         columns["outcome"] = pa.array(["reset"] * count)
@@ -155,7 +155,7 @@ class Ledger:
         where = [f"uri > {_quoted(after)}"] if after is not None else []
         where += [f"uri <= {_quoted(up_to)}"] if up_to is not None else []
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        return query(handle, f"SELECT {', '.join(columns)} FROM this{condition}")
+        return query(handle, f"SELECT {', '.join(columns)} FROM this{condition}")  # noqa: S608 - quoted
 
     def rows(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
         """Rows for which the SQL ``condition`` holds, newest batch first."""
@@ -163,7 +163,7 @@ class Ledger:
         if handle is None:
             return SCHEMA.empty_table()
         tail = f" LIMIT {limit}" if limit is not None else ""
-        return query(handle, f"SELECT * FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}")
+        return query(handle, f"SELECT * FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}")  # noqa: S608
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""

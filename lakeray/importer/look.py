@@ -23,6 +23,7 @@ from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 
 SAMPLE_URIS = 5
+SAMPLE_KEPT = 64
 
 
 class PlanSummary(Summary):
@@ -169,6 +170,6 @@ class _Totals:
         bounds = pc.min_max(page["modified_at"])
         self.oldest = min(filter(None, (self.oldest, bounds["min"].as_py())))
         self.newest = max(filter(None, (self.newest, bounds["max"].as_py())))
-        if len(self.sample) < 64:
+        if len(self.sample) < SAMPLE_KEPT:
             rows = page.slice(0, 4).to_pylist()
             self.sample.extend(PlannedObject(info=ObjectInfo(**row)) for row in rows)

@@ -57,8 +57,6 @@ def _recorded(handle: TableHandle, pipeline: str, step: str) -> int:
         tables.append(table)
     known = [0]
     for each in tables:
-        identity = ImportId(
-            pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=each.uri, table_id=each.id
-        )
+        identity = ImportId(pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=each.uri, table_id=each.id)
         known.append(Ledger(identity).recorded())
     return max(known)

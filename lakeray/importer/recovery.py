@@ -36,7 +36,8 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
         raise ExactlyOnceError(
             f"the ledger has recorded batch {recorded}, but the table knows {found}",
             uri=handle.uri,
-            hint="the table was recreated, or delta.setTransactionRetentionDuration let its ids expire: unset that property; to import "
+            hint="the table was recreated, or delta.setTransactionRetentionDuration let its ids expire: unset that "
+            "property; to import "
             f"everything again into the table as it is, move {identity.folder} away",
         )
     _check_plans(identity, max(recorded, version or 0))
@@ -56,7 +57,8 @@ def _check_plans(identity: ImportId, newest: int) -> None:
     if (handle.transaction_version(identity.app_id) or 0) > newest:
         return
     raise ExactlyOnceError(
-        f"batch {newest + 2} was planned, so batch {newest + 1} had been recorded, but neither table nor ledger know it",
+        f"batch {newest + 2} was planned, so batch {newest + 1} had been recorded, but neither table nor ledger "
+        "know it",
         uri=identity.table_uri,
         hint="restore table and ledger from one backup; to import everything again into the table as it is, "
         f"move {identity.folder} away",
@@ -119,7 +121,8 @@ def lost_to_restore(context: ImportContext, identity: ImportId, checked: int, no
         raise ImportFailed(
             f"a RESTORE took the rows of batch {names} out of the table",
             uri=identity.table_uri,
-            hint=f"say what shall become of them: `on_restore: reimport` or `on_restore: keep` under steps.{context.step_name}.import",
+            hint="say what shall become of them: `on_restore: reimport` or `on_restore: keep` under "
+            f"steps.{context.step_name}.import",
         )
     if policy == "keep":
         note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")

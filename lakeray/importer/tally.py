@@ -50,7 +50,8 @@ class Tally:
         }
         if planner.changed:
             self.note(
-                f"{planner.changed} objects were changed after they had been imported (changed_objects: {planner.source.changed_objects})"
+                f"{planner.changed} objects were changed after they had been imported "
+                f"(changed_objects: {planner.source.changed_objects})"
             )
         if counts.temporary:
             self.note(f"{counts.temporary} temporary or hidden objects were left out")
@@ -86,7 +87,8 @@ class Tally:
         if bad == 0 or bad < self._objects.total() or self._listing["known"]:
             return
         raise ImportFailed(
-            f"none of the {bad} objects of {self._context.source.uri} could be read; the first: {self._problems[0].error}",
+            f"none of the {bad} objects of {self._context.source.uri} could be read; "
+            f"the first: {self._problems[0].error}",
             uri=self._context.source.uri,
             hint=f"check the source's format ({self._context.source.format}) and its options; "
             "what failed is tried again by the next run",

@@ -54,7 +54,7 @@ def _connect(settings: Settings) -> bool:
     """Whether this call started a local Ray."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TQDM", "0")
-    # Ray prints the death of a worker to stdout, whatever `log_to_driver` says; the ledger and the report say it better.
+    # Ray prints the death of a worker to stdout, whatever `log_to_driver` says; ledger and report say it better.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     import ray
 

@@ -101,7 +101,7 @@ def _too_deep(place: Place | None, path: Loc) -> Problem:
     return Problem(line=line, column=column, path=shown, found="values nested too deep", expected=expected)
 
 
-class _TooMuch(Exception):  # noqa: N818 - a signal that never leaves this module
+class _TooMuch(Exception):
     pass
 
 

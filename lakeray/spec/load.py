@@ -36,9 +36,9 @@ _TYPES = {
 def load_workflow(path_or_text: str | os.PathLike[str]) -> Workflow:
     """The workflow that a file describes.
 
-    A Path, or a text of one line, names the file; a text of several lines is the file's content itself. Relative local
-    paths of sources and tables are taken from the file's folder (from the working directory for a text). Raises WorkflowFileError, a SpecError, with every problem found, each with its line and
-    column.
+    A Path, or a text of one line, names the file; a text of several lines is the file's content itself. Relative
+    local paths of sources and tables are taken from the file's folder (from the working directory for a text). Raises
+    WorkflowFileError, a SpecError, with every problem found, each with its line and column.
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
         return _located(_workflow(path_or_text, "<text>"), Path.cwd())

@@ -103,7 +103,7 @@ def _parsed(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _salvaged(array: pa.Array) -> tuple[pa.Array, int]:
-    """What no single cast takes: both kinds of text in one array, blanks, nanoseconds, leap days, and what is no time at all."""
+    """What no single cast takes: both kinds of text in one array, blanks, nanoseconds, leap days, what is no time."""
     array, lost = _without_nanoseconds(array)
     array = pc.utf8_trim(array, from_text.BLANKS)
     zoned = pc.match_substring_regex(array, _ENDS_IN_ZONE)
