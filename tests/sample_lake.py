@@ -1,4 +1,4 @@
-"""A small lake with an oracle: what must be in table, quarantine and ledger after everything was imported exactly once."""
+"""A small lake with an oracle: what must be in table, quarantine and ledger after an exactly-once import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHECKED = ("read", "written", "quarantined", "dropped", "filtered")
 
 @dataclass
 class SampleLake:
-    """JSON lines under ``root``: unique ids, some malformed lines, some amounts that the workflow refuses, filters or drops.
+    """JSON lines under ``root``: unique ids, some malformed lines, some rows that the workflow refuses, filters, drops.
 
     ``plan`` goes into the step's ``import``, ``extra`` into the step. Lakes with another ``name`` and the same ``root``
     are other workflows that import into the same table.
@@ -78,7 +78,9 @@ class SampleLake:
     @property
     def workflow(self) -> Path:
         path = self.folder / f"{self.name}.yaml"
-        options = f"mode: {self.mode}, batch: {{max_objects: {self.batch_objects}}}{', ' if self.plan else ''}{self.plan}"
+        options = (
+            f"mode: {self.mode}, batch: {{max_objects: {self.batch_objects}}}{', ' if self.plan else ''}{self.plan}"
+        )
         text = f"""
 workflow: {self.name}
 tenant: acme

@@ -54,6 +54,9 @@ def _connect(settings: Settings) -> bool:
     """Whether this call started a local Ray."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TQDM", "0")
+    if settings.ray_address is None:
+        # When this process is killed, its Ray's agents ask a GCS that is gone for a minute before they end themselves.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     # Ray prints the death of a worker to stdout, whatever `log_to_driver` says; ledger and report say it better.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     import ray
@@ -70,8 +73,6 @@ def _connect(settings: Settings) -> bool:
                 hint="check LAKERAY_RAY_ADDRESS, or unset it to run on this machine",
             ) from error
         return False
-    # When this process is killed, its Ray's agents ask a GCS that is gone for a minute before they end themselves.
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     ray.init(
         address="local",
         num_cpus=settings.cpus,

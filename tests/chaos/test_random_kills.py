@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from contextlib import suppress
 
@@ -46,7 +47,10 @@ def test_random_kills(tmp_path, s3_server, cloud_environment, capsys):
             early += not hit
             beside = "".join([", raced" if rivals else "", ", with upkeep beside" if upkeep else ""])
             where = "s3" if which else "local"
-            say(capsys, f"chaos: kill {killed} of {KILLS}, {where}, after {delay_s:.2f} s{beside}{'' if hit else ', too late'}")
+            say(
+                capsys,
+                f"chaos: kill {killed} of {KILLS}, {where}, after {delay_s:.2f} s{beside}{'' if hit else ', too late'}",
+            )
         finish(lake)
     assert early < max(2, KILLS), "the runs were over before they were killed: the delays measure nothing"
 
@@ -103,4 +107,5 @@ def finish(lake):
 
 def say(capsys, line):
     with capsys.disabled():
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

@@ -215,7 +215,9 @@ def test_vacuum_takes_exactly_the_orphans(lake):
     for point in ("task_staged=kill", "before_commit=kill", "after_result=kill"):
         assert lake.run(LAKERAY_FAILPOINTS=point).returncode == -9
     uris = (lake.table_uri, lake.quarantine_uri)
-    assert lake.connect().table(lake.table_uri).vacuum(0) == [], "the batch is open: whoever froze may still commit its files"
+    assert lake.connect().table(lake.table_uri).vacuum(0) == [], (
+        "the batch is open: whoever froze may still commit its files"
+    )
     lake.import_well()
     lake.add("new.json")
     frozen = freeze(lake, "before_commit=stop")

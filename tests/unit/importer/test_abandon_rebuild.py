@@ -245,7 +245,7 @@ def test_killed_in_the_middle_of_a_rebuild(lake, monkeypatch):
     after = 0
     while True:
         with monkeypatch.context() as patch:
-            patch.setattr(amend, "open_store", lambda uri: DyingStore(after))
+            patch.setattr(amend, "open_store", lambda uri, after=after: DyingStore(after))
             try:
                 ledger(lake).rebuild()
                 break

@@ -1,4 +1,4 @@
-"""With ``mode: overwrite`` the table is what the source holds: one commit when anything differs, none when nothing does.
+"""With ``mode: overwrite`` the table is what the source holds: one commit when anything differs, none otherwise.
 
 Crash points: every named failpoint on the way of one batch, in a second import that changes, adds and removes objects.
 """

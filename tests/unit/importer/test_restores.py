@@ -1,4 +1,4 @@
-"""A RESTORE below imported batches is noticed, and what it took away is imported again exactly once, kept away, or asked about.
+"""What a RESTORE took away is imported again exactly once, kept away, or asked about.
 
 Crash points: KILLED_AT, in the second of several batches that are imported again; `make chaos` goes through all.
 """
@@ -13,7 +13,14 @@ from lakeray.importer import recovery
 from lakeray.importer.restores import effective_versions
 from tests.sample_lake import SampleLake
 
-KILLED_AT = ("after_manifest", "task_staged", "after_result", "after_commit", "after_quarantine_commit", "after_ledger_commit")
+KILLED_AT = (
+    "after_manifest",
+    "task_staged",
+    "after_result",
+    "after_commit",
+    "after_quarantine_commit",
+    "after_ledger_commit",
+)
 
 
 @pytest.fixture
