@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 from lakeray.errors import ConfigError, StoreUnavailable
 
@@ -61,10 +62,17 @@ def failpoint(name: str) -> None:
     if _PASSES[name] != count:
         return
     if action == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+        _strike(signal.SIGKILL)
     elif action in ("stop", "stop_error"):
-        os.kill(os.getpid(), signal.SIGSTOP)
+        _strike(signal.SIGSTOP)
     elif action == "exit":
         os._exit(17)
     if action in ("error", "stop_error"):
         raise StoreUnavailable(f"failpoint {name}: the reply was dropped", hint="armed by LAKERAY_FAILPOINTS")
+
+
+def _strike(number: signal.Signals) -> None:
+    """Send this thread the signal, which acts on the whole process: sent to the process, another thread may take it,
+    and this one runs on past the failpoint for a moment.
+    """
+    signal.pthread_kill(threading.get_ident(), number)
