@@ -105,8 +105,8 @@ class _KnownOnly(GeneratedStore):
 
 def _context(table: Path, store: GeneratedStore) -> Any:
     from lakeray.importer.context import ImportContext
-    from lakeray.observability.progress import Silent
     from lakeray.importer.executor import InlineExecutor
+    from lakeray.observability.progress import Silent
     from lakeray.spec.sources import Source
     from lakeray.spec.steps import Step
     from lakeray.spec.tables import Table

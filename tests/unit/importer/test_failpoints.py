@@ -1,7 +1,8 @@
 """Killing an import at any named point of the protocol loses nothing and repeats nothing.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one more run must bring table,
-quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the killed process.
+Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one
+more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
+killed process.
 """
 
 from __future__ import annotations

@@ -236,11 +236,15 @@ def test_uris_of_sources(uri):
 
 
 def test_relative_paths_are_taken_from_the_files_folder(tmp_path):
-    text = "workflow: x\nsources: {a: {uri: ../raw/, format: json}}\ntables: {t: {uri: ./t, quarantine: bad}}\nsteps: {s: {wait: 1s}}\n"
+    text = "workflow: x\nsources: {a: {uri: ../raw/, format: json}}\ntables: {t: {uri: ./t, quarantine: bad}}\n"
+    text += "steps: {s: {wait: 1s}}\n"
     (tmp_path / "flows").mkdir()
     file = tmp_path / "flows" / "x.yaml"
     file.write_text(text)
     workflow = load_workflow(file)
     assert workflow.sources["a"].uri == f"{tmp_path}/raw/"
-    assert (workflow.tables["t"].uri, workflow.tables["t"].quarantine_uri) == (f"{tmp_path}/flows/t", f"{tmp_path}/flows/bad")
+    assert (workflow.tables["t"].uri, workflow.tables["t"].quarantine_uri) == (
+        f"{tmp_path}/flows/t",
+        f"{tmp_path}/flows/bad",
+    )
     assert workflow.where("tables", "t") == f"{file}:3:10"
