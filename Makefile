@@ -47,8 +47,8 @@ scale: $(STAMP) ## Memory while importing 1 GB, 10 GB and one object of 2 GB
 
 ##@ Measure
 .PHONY: bench
-bench: $(STAMP) ## Compare with the peers (their own environment in .bench-venv); writes benchmarks/README.md
-	@bash benchmarks/run.sh
+bench: ## Compare with the peers (their own environment in .bench-venv); writes benchmarks/README.md (ARGS=--quick)
+	@bash benchmarks/run.sh $(ARGS)
 
 ##@ Environment
 .PHONY: env
@@ -67,4 +67,4 @@ servers: ## Install the servers that the tests start (S3, Azure)
 
 .PHONY: clean
 clean: ## Remove what the targets above made
-	@rm -rf $(VENV) .bench-venv .servers demo-lake .lakeray build dist *.egg-info
+	@rm -rf $(VENV) .bench-venv .bench-data .servers demo-lake .lakeray build dist *.egg-info
