@@ -86,6 +86,15 @@ class ImportLoop:
         self.tally.listing(planner, listing.counts)
         if handle is not None:
             Ledger(context.identity(handle)).compact()
+            self._look_for_masked_columns()
+
+    def _look_for_masked_columns(self) -> None:
+        """A mask with a misspelt name hides nothing, so that has to be said."""
+        table = open_table(self.context.table.uri) if self.context.step.mask else None
+        columns = {name.casefold() for name in table.schema.names} if table else set()
+        for name in self.context.step.mask:
+            if table is not None and name.casefold() not in columns:
+                self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
     def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context

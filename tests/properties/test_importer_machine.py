@@ -21,7 +21,6 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -42,6 +41,7 @@ NAMES = st.sampled_from(["a.json.gz", "b.json.gz", "k=1/c.json.gz", "k=2/d.json.
 KINDS = st.lists(st.sampled_from("gggbx"), max_size=6)
 CORRUPT = st.integers(0, 5)
 POINTS = st.sampled_from(list(failpoints.REGISTRY))
+STRIKE = failpoints._strike
 LOADED = ("loaded", "partly_loaded")
 
 
@@ -97,12 +97,12 @@ class ImporterMachine(RuleBasedStateMachine):
         def crash(*_: Any) -> None:
             raise Crash
 
-        failpoints.os = SimpleNamespace(kill=crash, getpid=os.getpid)
+        failpoints._strike = crash
         failpoints._ARMED = {point: ("kill", passes)}
         failpoints._PASSES.clear()
 
     def disarm(self) -> None:
-        failpoints.os, failpoints._ARMED = os, {}
+        failpoints._strike, failpoints._ARMED = STRIKE, {}
 
     # What happens to the lake
 

@@ -201,6 +201,15 @@ def test_a_mask_hides_its_column_in_whatever_case_it_is_written(lake):
     assert SECRET not in everything_written(lake)
 
 
+def test_a_mask_without_a_column_is_mentioned(lake):
+    lake.step = {"mask": {"emial": {"redact": True}, "email": {"redact": True}}}
+    lake.put("a.json", lines({"id": 1, "email": SECRET}))
+    notes = lake.run().notes
+    assert [note for note in notes if "hides nothing" in note] == [
+        "the mask of emial hides nothing: the table has no such column"
+    ]
+
+
 def test_the_mask_key_comes_from_the_environment(lake, monkeypatch):
     monkeypatch.setenv("MASK_KEY", KEY.decode())
     lake.step = {"mask": {"email": MASKS["email"]}}
