@@ -45,6 +45,7 @@ class ParquetFile:
         self._schema = schema
         self._nan_columns: set[tuple[str, ...]] = set()
         self._floats = [leaf.path for leaf in leaves(schema) if not leaf.repeated and pa.types.is_floating(leaf.kind)]
+        few = dictionary_columns(sample)
         try:
             self._counted = _Counted(sink)
             self._parquet = pq.ParquetWriter(
@@ -52,7 +53,8 @@ class ParquetFile:
                 schema,
                 compression=options.compression,
                 compression_level=options.compression_level,
-                use_dictionary=dictionary_columns(sample),
+                use_dictionary=few,
+                column_encoding=dict.fromkeys(delta_columns(sample, few), "DELTA_BINARY_PACKED") or None,
                 write_statistics=True,
                 store_schema=False,
                 version="2.6",
@@ -156,6 +158,17 @@ def dictionary_columns(sample: pa.Table) -> list[str]:
             if pa.types.is_boolean(values.type) or filled == 0:
                 continue
             if pc.count_distinct(values).as_py() <= max(filled * _FEW, 1):
+                found.append(path)
+    return found
+
+
+def delta_columns(sample: pa.Table, few: list[str]) -> list[str]:
+    """The Parquet paths of integers and timestamps without a dictionary: differences are faster to write, and smaller."""
+    found = []
+    for name in sample.column_names:
+        for path, values in _leaf_arrays(sample.column(name), name):
+            kind = values.type
+            if path not in few and (pa.types.is_int64(kind) or pa.types.is_int32(kind) or pa.types.is_timestamp(kind)):
                 found.append(path)
     return found
 

@@ -62,6 +62,7 @@ IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
 COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
+_KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,12 @@ class Ledger:
     def record(self, result: Result, *, table_version: int) -> None:
         """Append the batch's rows, once however often it is called."""
         if self.open() is None:
-            create_table(self.identity.ledger_uri, SCHEMA, partition_by=[], properties={_OWNER: self.identity.app_id})
+            create_table(
+                self.identity.ledger_uri,
+                SCHEMA,
+                partition_by=[],
+                properties={_OWNER: self.identity.app_id, **_KEEP_LOG},
+            )
         rows = outcome_rows(result, table_version=table_version)
         record_rows(
             self.identity.ledger_uri,
