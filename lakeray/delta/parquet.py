@@ -163,7 +163,7 @@ def dictionary_columns(sample: pa.Table) -> list[str]:
 
 
 def delta_columns(sample: pa.Table, few: list[str]) -> list[str]:
-    """The Parquet paths of integers and timestamps without a dictionary: differences are faster to write and smaller."""
+    """The Parquet paths of integers and timestamps without a dictionary: differences are fast to write, and small."""
     found = []
     for name in sample.column_names:
         for path, values in _leaf_arrays(sample.column(name), name):
