@@ -159,13 +159,14 @@ class Lake:
         workflow = self.validate(file)
         names = [table] if table else list(workflow.tables)
         _known(names, workflow.tables, "table")
+        order = [("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending")]
         parts = [SCHEMA.empty_table()]
         for name in names:
             handle = open_table(workflow.tables[name].quarantine_uri)
             if handle is not None:
                 newest = f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {int(limit)}"  # noqa: S608
                 parts.append(query(handle, newest))
-        return pa.concat_tables(parts, promote_options="default").slice(0, limit)
+        return pa.concat_tables(parts, promote_options="default").sort_by(order).slice(0, limit)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""

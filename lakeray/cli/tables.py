@@ -18,7 +18,6 @@ from lakeray.reports.documents import plain
 app = typer.Typer(no_args_is_help=True, help="History and upkeep of Delta tables; safe beside running imports.")
 unbuilt.register(app, group="tables")
 
-RETENTION_HOURS = 168
 _SHOWN_FILES = 20
 
 
@@ -66,8 +65,14 @@ def vacuum(
     table: TableName = None,
     *,
     retention_hours: Annotated[
-        int, typer.Option("--retention-hours", min=0, metavar="HOURS", help="Keep files that are younger.")
-    ] = RETENTION_HOURS,
+        int | None,
+        typer.Option(
+            "--retention-hours",
+            min=0,
+            metavar="HOURS",
+            help="Keep younger files (default: the table's, or 168).",
+        ),
+    ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it the files are only listed.")] = False,
     json: Json = False,
 ) -> Reply:

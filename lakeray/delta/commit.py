@@ -1,6 +1,6 @@
 """A batch becomes visible here exactly once, whatever dies, freezes, races or loses its reply.
 
-The protocol is that of DESIGN.md section 5.5. A Delta transaction id guards nothing by itself: delta-rs accepts any
+A Delta transaction id guards nothing by itself: delta-rs accepts any
 number from a fresh handle. What it refuses is a commit through a handle older than another commit of the same
 application. So the number is read and the commit made through one handle, which makes a compare-and-set of the two;
 after any error or doubt the table is opened anew.

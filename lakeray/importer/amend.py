@@ -14,7 +14,7 @@ from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import SCHEMA, Ledger, latest
 from lakeray.importer.manifest import load_manifest
-from lakeray.importer.recovery import committed_results, last_result, record_committed
+from lakeray.importer.recovery import check_plans, committed_results, last_result, record_committed
 from lakeray.objects import join, open_store
 
 
@@ -105,6 +105,7 @@ class LedgerOf:
             )
         for _ in committed_results(identity, handle, range(1, committed + 1)):
             pass  # everything is there, or this raises
+        check_plans(identity, committed)
         _clear(identity.ledger_uri)
         for _ in record_committed(self._context, handle):
             pass

@@ -19,7 +19,7 @@ from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
-from lakeray.importer.ledger import Ledger
+from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
 from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
@@ -32,7 +32,7 @@ RESULT_KEY = "lakeray.result"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """A recorded batch: ``result`` is the winner's, ``source_schema`` what the next batch starts from."""
+    """A recorded batch: ``result`` is the winner's."""
 
     summary: BatchSummary
     result: Result
@@ -41,7 +41,7 @@ class Done:
 
 
 class BatchProtocol:
-    """Carries batches of one import through DESIGN section 5."""
+    """Carries batches of one import through the steps of ARCHITECTURE.md."""
 
     def __init__(self, context: ImportContext, identity: ImportId) -> None:
         self._context = context
@@ -95,7 +95,10 @@ class BatchProtocol:
         if winner.quarantine_files:
             if open_table(uri) is None:
                 create_table(
-                    uri, quarantine.SCHEMA, partition_by=[], properties={quarantine.BESIDE: self._identity.table_uri}
+                    uri,
+                    quarantine.SCHEMA,
+                    partition_by=[],
+                    properties={quarantine.BESIDE: self._identity.table_uri, **KEEP_LOG},
                 )
             commit_once(
                 uri,

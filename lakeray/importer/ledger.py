@@ -62,7 +62,7 @@ IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
 COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
-_KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
+KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Ledger:
                 self.identity.ledger_uri,
                 SCHEMA,
                 partition_by=[],
-                properties={_OWNER: self.identity.app_id, **_KEEP_LOG},
+                properties={_OWNER: self.identity.app_id, **KEEP_LOG},
             )
         rows = outcome_rows(result, table_version=table_version)
         record_rows(

@@ -187,7 +187,7 @@ class ImportLoop:
             self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
-        lost = lost_to_restore(self.context, identity, self._restores_checked, self.tally.note)
+        lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
         for batch, objects in lost.batches:
             self._import(handle, objects, replays=batch)
             self.tally.note(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
 from lakeray.importer.difference import compare
@@ -23,8 +24,12 @@ def overwrite_plan(
     The listing is held in memory. Raises ImportFailed when nothing is listed any more: an empty listing is more often
     a mistake than a wish.
     """
-    table = listing.rested(pa.Table.from_batches(listing.pages(), schema=LISTING))
+    listed = pa.Table.from_batches(listing.pages(), schema=LISTING)
+    table = listing.rested(listed)
     rows = ledger.rows(f"batch = {batch}") if ledger and batch else SCHEMA.empty_table()
+    young = listed["uri"].filter(pc.invert(pc.is_in(listed["uri"], value_set=pc.unique(table["uri"]))))
+    if pc.any(pc.is_in(young, value_set=pc.unique(rows["uri"]))).as_py():
+        return  # rewritten and still resting: neither its old rows nor its new ones may be missing, so the table waits
     window = compare(table, rows, listing.pattern.prefix)
     planner.count(window)
     if not window.fresh.num_rows and not window.deleted:

@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 """``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has
-lines. ``rule`` is ``malformed``, ``type:<column>``, ``select:<column>``, ``where``, ``expect:<name>`` or
-``constraint:<name>``."""
+lines. ``rule`` is ``malformed``, ``type:<column>``, ``table:<column>``, ``select:<column>``, ``where``,
+``expect:<name>`` or ``constraint:<name>``."""
 
 
 BESIDE = "lakeray.table"

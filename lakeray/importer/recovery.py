@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from lakeray.delta.log import find_transaction, find_transactions
-from lakeray.delta.table import TableHandle, open_table, require_table
+from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import ExactlyOnceError, ImportFailed
 from lakeray.importer.batch import RESULT_KEY, BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -40,14 +40,14 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
             "property; to import "
             f"everything again into the table as it is, move {identity.folder} away",
         )
-    _check_plans(identity, max(recorded, version or 0))
+    check_plans(identity, max(recorded, version or 0))
     protocol = BatchProtocol(context, identity)
     for result, table_version in committed_results(identity, handle, range(recorded + 1, (version or 0) + 1)):
         protocol.record(result, table_version=table_version)
         yield result.batch
 
 
-def _check_plans(identity: ImportId, newest: int) -> None:
+def check_plans(identity: ImportId, newest: int) -> None:
     """Refuse to go on behind batch ``newest`` when a batch was planned that is only planned once the one behind it is
     recorded: table and ledger both forgot batches (expired ids and a lost ledger, say).
     """
@@ -106,10 +106,14 @@ class Lost:
     batches: list[tuple[int, list[PlannedObject]]] = field(default_factory=list)
 
 
-def lost_to_restore(context: ImportContext, identity: ImportId, checked: int, note: Callable[[str], None]) -> Lost:
-    """What to import again, when ``on_restore`` says so. Raises ImportFailed when it says ``ask``."""
-    handle = open_table(identity.table_uri)
-    if handle is None or handle.version <= checked:
+def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, note: Callable[[str], None]) -> Lost:
+    """What to import again, when ``on_restore`` says so. Raises ImportFailed when it says ``ask``.
+
+    Looks no further than ``handle``, whose batches are all recorded: a RESTORE behind it may have taken away a batch
+    that the ledger does not know yet.
+    """
+    identity = context.identity(handle)
+    if handle.version <= checked:
         return Lost(version=checked)
     ledger, overwrite = Ledger(identity), context.mode == "overwrite"
     lost = lost_batches(ledger, identity.table_uri, current=handle.version, checked=checked, overwrite=overwrite)

@@ -106,8 +106,17 @@ class Tally:
             duration_s=summary.duration_s,
             won=summary.won,
         )
-        if context.metrics_file is not None:
-            context.metrics.write(context.metrics_file)
+        self.publish_metrics()
+
+    def publish_metrics(self) -> None:
+        """Write the metrics file, where one is asked for; one that cannot be written is noted and harms nothing."""
+        path = self._context.metrics_file
+        if path is None:
+            return
+        try:
+            self._context.metrics.write(path)
+        except OSError as error:
+            self.note(f"the metrics file {path} cannot be written: {error.strerror}")
 
     def summary(self) -> ImportSummary:
         """What was done so far."""

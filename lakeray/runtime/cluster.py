@@ -11,7 +11,8 @@ from lakeray.config import Settings
 from lakeray.errors import ConfigError
 
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Enough for outcomes and plans: rows never travel through the object store."""
+"""Enough for outcomes, plans, samples and listing pages: the rows of an import never travel through the object
+store."""
 
 
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lakeray-ray")

@@ -41,15 +41,22 @@ def _split(prefix: str, last: str, slots: int) -> Iterator[pa.RecordBatch]:
 
     ranges = open_store(prefix).split(prefix, slots * RANGES_PER_SLOT)
     waiting = deque((max(start or "", last), end) for start, end in ranges if end is None or end > last)
+    # No CPU: a listing waits for the network and, while a batch is imported in the middle of it, for its reader; it
+    # must not hold what the batch's tasks need.
     remote = ray.remote(_pages).options(
-        num_cpus=0.5, num_returns="streaming", name="lakeray list", _generator_backpressure_num_objects=PAGES_AHEAD
+        num_cpus=0, num_returns="streaming", name="lakeray list", _generator_backpressure_num_objects=PAGES_AHEAD
     )
     running: deque[Any] = deque()
-    while waiting or running:
-        while waiting and len(running) < slots * 2:
-            running.append(remote.remote(prefix, *waiting.popleft()))
-        for reference in running.popleft():
-            yield ray.get(reference)
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots * 2:
+                running.append(remote.remote(prefix, *waiting.popleft()))
+            for reference in running[0]:
+                yield ray.get(reference)
+            running.popleft()
+    finally:
+        for stream in running:
+            ray.cancel(stream, force=True)
 
 
 def _pages(prefix: str, start_after: str, up_to: str | None) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lakeray.importer.executor import Died, Task, Told
+from lakeray.importer.task import Advanced
 from lakeray.runtime.cluster import Cluster
 
 
@@ -34,9 +35,9 @@ class RayData:
         self._cluster.connect()
         import ray.data
 
-        _silence()
         rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+        _silence(dataset.context)
         dataset.set_name(self._name.replace("/", "."))  # the name becomes part of a log file's name
         with warnings.catch_warnings():
             # `max_retries` has no named parameter yet, and Ray 2.60 warns of every unnamed one.
@@ -48,7 +49,8 @@ class RayData:
                 message = pickle.loads(row["message"])  # noqa: S301 - written by our own worker a moment ago
                 if isinstance(message, Exception):
                     raise message
-                missing.discard(row["index"])
+                if not isinstance(message, Advanced):
+                    missing.discard(row["index"])
                 yield Told(row["index"], message)
         for index in sorted(missing):
             yield Told(index, Died("its worker ended without a word (crash, exit, out of memory, or a lost node)"))
@@ -65,10 +67,8 @@ def _work(batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
             yield {"index": [index], "message": [pickle.dumps(error)]}
 
 
-def _silence() -> None:
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
+def _silence(context: Any) -> None:
+    """Set up this dataset alone: the process's own context belongs to whoever else uses Ray Data here."""
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1

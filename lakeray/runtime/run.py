@@ -136,12 +136,13 @@ class WorkflowRun:
                 step = self._attempts(name, loop, retry_failed=full)
                 if step.state != "succeeded":
                     self._done[name] = step
-                    self._told(loop.tally.summary(), step.error)
-                    return
+                    break
+            if self._done:
+                break
             self._cancelled.wait(self.settings.poll_interval_s)
         for name, loop in loops.items():
-            self._done[name] = self._ended(name, loop, 1, None)
-            self._told(loop.tally.summary(), None)
+            self._done.setdefault(name, self._ended(name, loop, 1, None))
+            self._told(loop.tally.summary(), self._done[name].error)
 
     def _loop(self, name: str, keys: dict[str, bytes]) -> ImportLoop:
         step = self.workflow.steps[name]
@@ -219,8 +220,7 @@ class WorkflowRun:
         )
         if error is not None:
             self._metrics.error(workflow=self.workflow.workflow, step=imported.step, code=error.code)
-        if self.settings.metrics_file is not None:
-            self._metrics.write(self.settings.metrics_file)
+        self._loops[imported.step].tally.publish_metrics()
 
     def _failed(self, name: str, error: LakerayError) -> StepSummary:
         return StepSummary(name=name, kind="import", state="failed", attempts=0, error=error_summary(error, step=name))

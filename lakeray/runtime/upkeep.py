@@ -10,8 +10,6 @@ from lakeray.delta import upkeep
 from lakeray.delta.table import require_table
 from lakeray.importer.protect import files_at_work
 
-DEFAULT_RETENTION_HOURS = 168
-
 
 @dataclass(frozen=True, slots=True)
 class TableOf:
@@ -28,7 +26,7 @@ class TableOf:
         """Merge small files towards ``target_size`` bytes; rows and transaction ids stay as they are."""
         return asdict(upkeep.optimize(self.uri, target_size))
 
-    def vacuum(self, retention_hours: int = DEFAULT_RETENTION_HOURS, dry_run: bool = True) -> list[str]:
+    def vacuum(self, retention_hours: int | None = None, dry_run: bool = True) -> list[str]:
         """Files older than the retention that no commit needs and no open batch may still name; removed unless
         ``dry_run``.
         """

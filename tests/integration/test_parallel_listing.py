@@ -15,13 +15,18 @@ pytestmark = [pytest.mark.s3, pytest.mark.ray]
 SCRIPT = """
 import sys
 from lakeray.config import Settings
+from lakeray.importer.executor import Breath
 from lakeray.runtime import listing
 from lakeray.runtime.cluster import Cluster
+from lakeray.runtime.ray_tasks import RayTasks
 
 listing.SERIAL_ROWS = 1  # split behind the first page, as a listing of millions is
+listing.PAGES_AHEAD = 1
 cluster = Cluster(Settings(cpus=2))
-for page in listing.parallel_pages(sys.argv[1], cluster=cluster):
+for number, page in enumerate(listing.parallel_pages(sys.argv[1], cluster=cluster)):
     print(*page["uri"].to_pylist(), sep="\\n")
+    if number == 1:  # a batch is imported while the listing waits
+        list(RayTasks("batch", cluster).run([Breath(), Breath()]))
 cluster.stop()
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from lakeray.delta.table import open_table
 from lakeray.delta.upkeep import Restore
 from lakeray.errors import Cancelled
 from lakeray.importer import recovery
@@ -220,21 +221,28 @@ def test_an_object_that_changed_since_is_accounted_for(lake):
     )
 
 
-def test_a_batch_of_this_very_moment_is_not_lost(lake, monkeypatch):
+def test_a_batch_of_this_very_moment_is_not_lost(lake):
     """The ledger may know a batch that was committed after the table was opened: that is no loss."""
     lake.plan = "on_restore: reimport"
     table(lake).restore(1)
     lake.import_well()
     table(lake).restore(4)
     lake.import_well()
-    plain = recovery.open_table
-    stale = plain(lake.table_uri)
+    stale = open_table(lake.table_uri)
     lake.add("new.json")
     lake.import_well()
-    opened = [stale]
-    monkeypatch.setattr(recovery, "open_table", lambda uri: opened.pop() if opened else plain(uri))
-    context = context_of(lake)
-    assert recovery.lost_to_restore(context, context.identity(stale), 0, str).batches == []
+    assert recovery.lost_to_restore(context_of(lake), stale, 0, str).batches == []
+
+
+def test_a_restore_behind_the_handle_is_left_to_the_next_look(lake):
+    """It may have taken away a batch that another importer committed and nobody has recorded yet."""
+    lake.plan = "on_restore: reimport"
+    stale = open_table(lake.table_uri)
+    table(lake).restore(1)
+    looked = recovery.lost_to_restore(context_of(lake), stale, 0, str)
+    assert (looked.version, looked.batches) == (stale.version, [])
+    fresh = open_table(lake.table_uri)
+    assert recovery.lost_to_restore(context_of(lake), fresh, looked.version, str).batches
 
 
 def context_of(lake):
