@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 
 from lakeray.delta.staged import StagedFile
-from lakeray.errors import ExactlyOnceError, ObjectNotFound
+from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.summary import ExpectationSummary, Rows
@@ -41,7 +41,8 @@ class ObjectOutcome:
     @property
     def tries(self) -> int:
         """Failures so far, this one included."""
-        return self.planned.tries + (self.outcome in ("failed", "poison"))
+        counts = self.outcome in ("failed", "poison") and self.code != AccessDenied.code
+        return self.planned.tries + counts
 
     def to_json(self) -> dict[str, Any]:
         """The stored form."""

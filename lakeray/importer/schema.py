@@ -48,7 +48,7 @@ class SampleTask:
         yield [self._sample(planned) for planned in self.objects]
 
     def _sample(self, planned: PlannedObject) -> Sampled:
-        from lakeray.errors import ObjectChanged, ObjectNotFound, ReadError
+        from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
         from lakeray.importer.readers import read
 
         info = planned.info
@@ -58,7 +58,7 @@ class SampleTask:
                 for chunk in read(file, options, name=info.uri):
                     if chunk.table.num_rows:
                         return Sampled(uri=info.uri, table=self._with_path(chunk.table.slice(0, SAMPLE_ROWS), info.uri))
-        except (ReadError, ObjectChanged, ObjectNotFound) as error:
+        except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             return Sampled(uri=info.uri, table=None, error=error.message)
         return Sampled(uri=info.uri, table=None)
 

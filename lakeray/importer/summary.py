@@ -70,7 +70,9 @@ class ObjectProblem(Summary):
 
 
 class BatchSummary(Summary):
-    """One committed batch. ``won`` is False when another importer committed it first."""
+    """One committed batch. ``won`` is False when another importer committed it first: then it counts in that one's
+    summary, not in this one's sums.
+    """
 
     number: int
     objects: int

@@ -48,6 +48,8 @@ class Tally:
             "changed": planner.changed,
             "deleted": planner.deleted,
         }
+        if not planner.listed and not counts.seen:
+            self.note(f"nothing is listed under {planner.source.uri}: check the source's uri")
         if planner.changed:
             self.note(
                 f"{planner.changed} objects were changed after they had been imported "
@@ -62,6 +64,16 @@ class Tally:
         """A recorded batch."""
         self._batches.append(done.summary)
         self._measure(done)
+        self._phases.update(done.phases_s)
+        if done.worker_deaths:
+            self.note(
+                f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated"
+            )
+        if not done.summary.won:  # counted by the importer that won, so that summaries can be added up
+            self.note(
+                f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
+            )
+            return
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
@@ -71,15 +83,6 @@ class Tally:
             update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
             self._expectations[name] = known.model_copy(update=update)
         self._new_columns.extend(done.result.new_columns)
-        self._phases.update(done.phases_s)
-        if done.worker_deaths:
-            self.note(
-                f"batch {done.summary.number}: a worker died {done.worker_deaths} times; its objects were isolated"
-            )
-        if not done.summary.won:
-            self.note(
-                f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
-            )
 
     def check_hope(self) -> None:
         """Raise ImportFailed when nothing at all could be read: then it is the source's settings that are wrong."""
@@ -121,6 +124,7 @@ class Tally:
     def summary(self) -> ImportSummary:
         """What was done so far."""
         context = self._context
+        won = [batch for batch in self._batches if batch.won]
         return ImportSummary(
             step=context.step_name,
             source=context.plan.from_,
@@ -131,10 +135,10 @@ class Tally:
             mode=context.mode,
             batches=self._batches,
             objects=dict(self._objects),
-            rows=Rows.total(batch.rows for batch in self._batches),
-            bytes_read=sum(batch.bytes_read for batch in self._batches),
-            bytes_written=sum(batch.bytes_written for batch in self._batches),
-            files=sum(batch.files for batch in self._batches),
+            rows=Rows.total(batch.rows for batch in won),
+            bytes_read=sum(batch.bytes_read for batch in won),
+            bytes_written=sum(batch.bytes_written for batch in won),
+            files=sum(batch.files for batch in won),
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,

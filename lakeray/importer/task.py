@@ -13,7 +13,7 @@ from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.statistics import Indexed
 from lakeray.delta.writer import StagedWriter
-from lakeray.errors import ObjectChanged, ObjectNotFound, ReadError
+from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
@@ -143,6 +143,11 @@ class _Worker:
                 yield from self._progress.during(account.rows.read, position)
         except (ObjectChanged, ObjectNotFound) as error:
             outcome = ObjectOutcome(planned=planned, outcome="superseded", code=error.code, error=error.message)
+        except AccessDenied as error:
+            if error.uri != planned.info.uri:
+                raise
+            # Never poison: what may be read tomorrow is no fault of the object.
+            outcome = ObjectOutcome(planned=planned, outcome="failed", code=error.code, error=error.message)
         except ReadError as error:
             limit = self._spec.source.max_tries
             outcome = failed_outcome(planned, max_tries=limit, code=error.code, error=error.message)

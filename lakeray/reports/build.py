@@ -80,7 +80,7 @@ def _headline(summary: RunSummary, imports: list[ImportSummary]) -> str:
     written = sum(imported.rows.written for imported in imports)
     batches = sum(len(imported.batches) for imported in imports)
     tables = len({imported.table_uri for imported in imports})
-    if not imports:
+    if not imports or (summary.state == "failed" and not batches):
         done = "nothing was imported"
     elif not batches and not written:
         done = "nothing new to import"

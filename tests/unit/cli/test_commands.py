@@ -27,7 +27,7 @@ COMMANDS = {
     ("tables", "history", FILE, "orders", "-n", "3"): ("versions", ("history", 3)),
     ("tables", "optimize", "s3://lake/orders"): ("optimized", ("optimize", None)),
     ("tables", "optimize", FILE, "--target-size", "2MiB"): ("optimized", ("optimize", 2 * 2**20)),
-    ("tables", "vacuum", FILE): ("files", ("vacuum", 168, True)),
+    ("tables", "vacuum", FILE): ("files", ("vacuum", None, True)),
     ("tables", "vacuum", FILE, "--delete", "--retention-hours", "200"): ("files", ("vacuum", 200, False)),
     ("tables", "restore", FILE, "--version", "2"): ("restored", ("restore", 2)),
     ("doctor",): ("checks", ("doctor", None)),

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.compute as pc
 import pytest
 
-from lakeray.errors import ImportFailed
+from lakeray.errors import AccessDenied, ImportFailed
+from lakeray.importer import schema, task
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.planner import CHANGED
 from tests.unit.importer.small_lake import SmallLake, balance, lines
@@ -220,3 +221,28 @@ def test_a_cancelled_import_stops_and_goes_on_later(lake):
         ImportLoop(context).drain()
     lake.run()
     assert sorted(lake.rows("id")) == [1, 2, 3]
+
+
+def test_an_object_that_may_not_be_read_fails_alone_and_is_never_poison(lake, monkeypatch):
+    """The others are loaded; once it may be read, it is, however often it was tried before."""
+    lake.put("b.json", lines({"id": 7}))
+    plain = task.open_store
+
+    class Denying:
+        def __init__(self, store):
+            self._store = store
+
+        def open(self, uri, *, match=None):
+            if uri == lake.uri("b.json"):
+                raise AccessDenied(f"{uri}: not for you", hint="ask its owner", uri=uri)
+            return self._store.open(uri, match=match)
+
+    with monkeypatch.context() as denied:
+        denied.setattr(task, "open_store", lambda uri: Denying(plain(uri)))
+        denied.setattr(schema, "open_store", lambda uri: Denying(plain(uri)))
+        for _ in range(4):
+            lake.run()
+            assert lake.outcomes() == {"a.json": "loaded", "b.json": "failed", "c.json": "loaded"}
+            assert lake.entry("b.json")["error_code"] == "access_denied"
+    lake.run()
+    assert sorted(lake.rows("id")) == [1, 2, 3, 7]
