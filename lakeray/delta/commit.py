@@ -146,8 +146,8 @@ class _Attempt:
                 f"batch {self.number} of {self.app_id} is in the table at {self.uri}, "
                 "but the log no longer says what it did",
                 uri=self.uri,
-                hint="the log was cleaned up before the batch was recorded: `lakeray ledger rebuild` "
-                "records it from its result",
+                hint="the log was cleaned up before the batch was recorded: restore the log or the ledger folder from "
+                "a backup or a bucket version",
             )
         return self._committed(commit)
 
@@ -162,8 +162,8 @@ class _Attempt:
             raise ExactlyOnceError(
                 f"the ledger has recorded batch {recorded} of {self.app_id}, but the table at {self.uri} knows none",
                 uri=self.uri,
-                hint="the table was recreated or its transaction ids expired: `lakeray ledger rebuild`, "
-                "or `lakeray ledger reset`",
+                hint="the table was recreated or its transaction ids expired: to import everything again into the "
+                "table as it is, move the import's folder under _lakeray/ away",
             )
         if (seen or 0) < recorded:
             raise ExactlyOnceError(
