@@ -165,6 +165,7 @@ class BatchProtocol:
             source_schema=schema_names(written.source_schema),
             new_columns=[item.name for item in new],
             expectations=written.expectations,
+            cleansing=written.cleansing,
             replays=manifest.replays,
             restores_checked=restores_checked,
         )

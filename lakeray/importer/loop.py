@@ -23,6 +23,7 @@ from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
+from lakeray.importer.preparation import read_as_text
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
 from lakeray.importer.schema import (
     Sampled,
@@ -112,10 +113,13 @@ class ImportLoop:
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
         samples = self._sample(objects)
-        self._schema = first_schema(context.source, samples)
+        self._schema = read_as_text(first_schema(context.source, samples), context.step, context.source)
         properties = {**context.table.properties, **context.table_properties}
         try:
-            schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            made = output_schema(
+                context.step, self._schema, source=context.source, now=context.now(), keys=context.keys
+            )
+            schema = table_schema_for(made)
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )
@@ -174,7 +178,8 @@ class ImportLoop:
         if self._schema is None:
             self._schema = first_schema(self.context.source, self._sample(objects))
         hinted = with_hints(self._schema, self.context.source)
-        return with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        known = with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        return read_as_text(known, self.context.step, self.context.source)
 
     def _recover(self, handle: TableHandle) -> None:
         identity = self.context.identity(handle)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.errors import AuditError
+from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns
 from lakeray.importer.strangers import Strangers, new_columns, with_extras
@@ -50,6 +51,8 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
         constraints=tuple(constraints),
         masks={name: mask_spec(item) for name, item in step.mask.items()},
         apply=step.apply,
+        origins=origins(step),
+        flattened={} if step.mapping is None else {name: item.prefix for name, item in step.mapping.flatten.items()},
     )
 
 
@@ -79,6 +82,7 @@ class Pipeline:
     ) -> None:
         self._step = step
         self._source = source
+        self._preparation = Preparation(step, source)
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
         self._strangers = Strangers(source.evolution, wanted=step.select)
@@ -92,11 +96,11 @@ class Pipeline:
 
     def mark(self) -> Any:
         """The state to come back to when an object turns out to be bad."""
-        return self.source_schema, self.table_schema, dict(self.expectations)
+        return self.source_schema, self.table_schema, dict(self.expectations), self._preparation.counts
 
     def rewind(self, mark: Any) -> None:
         """Go back to ``mark``."""
-        self.source_schema, self.table_schema, self.expectations = mark
+        self.source_schema, self.table_schema, self.expectations, self._preparation.counts = mark
         self._coercer = self._new_coercer()
         self._fitter = self._new_fitter()
 
@@ -109,7 +113,8 @@ class Pipeline:
             self._coercer = self._new_coercer()
         refused = [self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)] if coerced.refused else []
         table, rows = self._input(coerced, chunk.rows, info)
-        result = self._program.run(table, rows)
+        table, rows, origin = self._prepared(table, rows, refused)
+        result = self._program.run(table, rows, origin)
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
@@ -141,6 +146,24 @@ class Pipeline:
             keep = _all_but(table.num_rows, {index for index, _, _ in coerced.refused})
             return table.filter(keep), rows.filter(keep)
         return table, rows
+
+    def _prepared(
+        self, table: pa.Table, rows: pa.Int64Array, refused: list[pa.Table]
+    ) -> tuple[pa.Table, pa.Int64Array, pa.Table | None]:
+        """The rows that mapping and cleansing let through, and the same as they were read; adds to ``refused``."""
+        if self._preparation.empty:
+            return table, rows, None
+        done = self._preparation.run(table, rows)
+        if done.refused:
+            found = first_refusals(done.refused)
+            chosen = pa.array([index for index, _, _ in found], pa.int64())
+            refused.append(self._program.refused(table.take(chosen), rows.take(chosen), [item[1:] for item in found]))
+        return done.table, done.rows, done.origin
+
+    @property
+    def cleansing(self) -> CleansingCounts:
+        """What the cleansing rules did so far."""
+        return self._preparation.counts
 
     def _misfits(
         self,
@@ -212,11 +235,16 @@ def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
     return pa.array(mask)
 
 
-def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
+def output_schema(
+    step: Step, source_schema: pa.Schema, *, source: Source, now: datetime, keys: Mapping[str, bytes]
+) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
     program = Program(program_spec(step), now=now, seed=0, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
+    preparation = Preparation(step, source)
+    if not preparation.empty:
+        with_rescued = preparation.run(with_rescued.empty_table(), pa.array([], pa.int64())).table.schema
     made = program.output_schema(with_rescued)
     return pa.schema([item for item in made if item.name != RESCUED or RESCUED in step.select])

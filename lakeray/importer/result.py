@@ -16,7 +16,7 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
@@ -75,7 +75,7 @@ class ObjectOutcome:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with.
+    which RESTOREs were dealt with. ``cleansing`` counts by column, then by rule.
     """
 
     batch: int
@@ -92,6 +92,7 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
 
     @property
     def rows(self) -> Rows:
@@ -111,6 +112,10 @@ class Result:
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
         raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        raw["cleansing"] = {
+            column: {rule: item.model_dump() for rule, item in rules.items()}
+            for column, rules in self.cleansing.items()
+        }
         return orjson.dumps(raw)
 
     @classmethod
@@ -126,6 +131,10 @@ class Result:
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            raw["cleansing"] = {
+                column: {rule: CleansingSummary(**item) for rule, item in rules.items()}
+                for column, rules in raw.get("cleansing", {}).items()
+            }
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExactlyOnceError(

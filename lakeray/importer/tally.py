@@ -10,6 +10,7 @@ from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
 from lakeray.importer.planner import Planner
+from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
 from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
@@ -28,6 +29,7 @@ class Tally:
         self._batches: list[BatchSummary] = []
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
+        self._cleansing: CleansingCounts = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
         self._phases: Counter[str] = Counter()
@@ -82,6 +84,7 @@ class Tally:
             known = self._expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
             update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
             self._expectations[name] = known.model_copy(update=update)
+        self._cleansing = added(self._cleansing, done.result.cleansing)
         self._new_columns.extend(done.result.new_columns)
 
     def check_hope(self) -> None:
@@ -142,6 +145,7 @@ class Tally:
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
+            cleansing=self._cleansing,
             problems=self._problems,
             notes=self.notes,
             started_at=self._started_at,

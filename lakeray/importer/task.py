@@ -18,6 +18,7 @@ from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.preparation import CleansingCounts
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
@@ -55,6 +56,7 @@ class TaskOutcome:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary]
+    cleansing: CleansingCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +199,7 @@ class _Worker:
             source_schema=self._pipeline.source_schema,
             table_schema=self._pipeline.table_schema,
             expectations=self._pipeline.expectations,
+            cleansing=self._pipeline.cleansing,
         )
         failpoint("task_staged")
         return outcome

@@ -20,6 +20,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.packing import pack
+from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
@@ -39,6 +40,7 @@ class Written:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    cleansing: CleansingCounts = field(default_factory=dict)
     worker_deaths: int = 0
 
     @property
@@ -203,6 +205,7 @@ class _BatchWriter:
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
+            written.cleansing = added(written.cleansing, outcome.cleansing)
             for name, item in outcome.expectations.items():
                 known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
                 update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
