@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import fastavro
-import polars
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -232,4 +232,4 @@ def test_data_files_are_compressed_as_the_table_says(lake, said, codec):
     lake.run()
     (file,) = Path(lake.table_uri).glob("*.parquet")
     assert pq.read_metadata(file).row_group(0).column(0).compression == codec
-    assert polars.read_delta(lake.table_uri)["name"].to_list() == [f"customer {n}" for n in range(1000)]
+    assert pl.read_delta(lake.table_uri)["name"].to_list() == [f"customer {n}" for n in range(1000)]
