@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ObjectProblem, Rows, Summary
+from lakeray.importer.summary import BatchSummary, CleansingSummary, ExpectationSummary, ObjectProblem, Rows, Summary
 
 SECTIONS = ("import", "integration", "alignment", "workflow", "errors", "performance", "security")
 """The sections in the order in which every format shows them."""
@@ -26,7 +26,9 @@ class Head(Summary):
 
 
 class ImportStep(Summary):
-    """One import step; ``batches`` holds the last few, ``batches_total`` counts all."""
+    """One import step; ``batches`` holds the last few, ``batches_total`` counts all. ``cleansing`` counts by column,
+    then by rule.
+    """
 
     step: str
     source: str
@@ -51,6 +53,7 @@ class ImportStep(Summary):
     table_version: int | None
     new_columns: list[str]
     expectations: dict[str, ExpectationSummary]
+    cleansing: dict[str, dict[str, CleansingSummary]] = Field(default_factory=dict)
     duration_s: float
     rows_per_s: float
     bytes_per_s: float

@@ -87,11 +87,11 @@ class UnitRule(NumberFormat):
         yield from super().complaints(data)
         known = data.get("from")
         units = dict(known) if isinstance(known, Mapping) else {}
+        if data.get("to") in units:
+            yield ("from", str(data["to"])), WrongValue("the unit of `to` is 1 by itself")
         for unit, factor in units.items():
             if isinstance(factor, int | float) and not isinstance(factor, bool) and factor <= 0:
                 yield ("from", str(unit)), WrongValue("expected a factor above 0", found=str(factor))
-        if data.get("to") in units:
-            yield ("from", str(data["to"])), WrongValue("the unit of `to` is 1 by itself")
         bare = data.get("bare")
         if isinstance(bare, str) and bare not in {*units, data.get("to")}:
             yield ("bare",), WrongValue(f"allowed: {', '.join([str(data.get('to')), *units])}", found=quoted(bare))
@@ -254,6 +254,16 @@ TYPED = ("number", "date", "unit", "boolean")
 """Rules that make another type of a text."""
 TEXTUAL = ("trim", "case", "unicode", "nulls", "replace", "enum")
 """Rules that make a text of a text."""
+
+
+def everywhere_complaints(cleanse: object) -> Iterator[Complaint]:
+    """Rules under ``*`` that would make numbers or dates of whatever text there is."""
+    rules = cleanse.get("*") if isinstance(cleanse, Mapping) else None
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        kinds = [key for key in rule if key in (*TYPED, "outlier")] if isinstance(rule, Mapping) else []
+        for kind in kinds:
+            hint = f"allowed for every column: {', '.join(TEXTUAL)}; name the columns of the others"
+            yield ("cleanse", "*", index, kind), WrongValue(hint, found=quoted(kind))
 
 
 def rules_in_order(rules: list[CleanseRule]) -> list[CleanseRule]:

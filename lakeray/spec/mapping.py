@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic.json_schema import JsonSchemaValue
 
 from lakeray.spec.formats import DatePattern, NumberFormat
 from lakeray.spec.paths import parse_path
@@ -65,6 +66,11 @@ class MappedColumn(Spec):
             yield ("format",), WrongValue("only numbers have separators; expected a pattern such as %d.%m.%Y")
         if data.get("keep_json") is True and data.get("cast") is not None:
             yield ("keep_json",), WrongValue("JSON text has no other type: take out cast or keep_json")
+
+    @classmethod
+    def narrow(cls, schema: JsonSchemaValue) -> None:
+        """Exactly one origin."""
+        schema["oneOf"] = [{"required": ["from"]}, {"required": ["constant"]}]
 
 
 def _kind(cast: object) -> str | None:

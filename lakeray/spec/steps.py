@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from lakeray.spec.checks import Check
-from lakeray.spec.cleansing import Rules, Selector
+from lakeray.spec.cleansing import Rules, Selector, everywhere_complaints
 from lakeray.spec.gates import Condition, PythonCall
 from lakeray.spec.mapping import Mapped
 from lakeray.spec.policies import Retry, Timeouts
@@ -243,6 +243,7 @@ class Step(Choice):
         """None or several kinds; an import's options at another kind; a predecessor named twice."""
         yield from super().complaints(data)
         yield from repeated(data.get("after"), "after")
+        yield from everywhere_complaints(data.get("cleanse"))
         kinds = [kind for kind in KINDS if data.get(kind) is not None]
         if len(kinds) == 1 and kinds != ["import"]:
             for option in ONLY_IMPORT:
