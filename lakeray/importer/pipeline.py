@@ -23,6 +23,7 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Mask, Step
+from lakeray.transform.cleanse.outliers import Bounds
 from lakeray.transform.coerce import Coerced, Coercer
 from lakeray.transform.mask import MaskSpec
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
@@ -79,10 +80,11 @@ class Pipeline:
         now: datetime,
         seed: int,
         keys: Mapping[str, bytes],
+        bounds: Mapping[tuple[str, str], Bounds] | None = None,
     ) -> None:
         self._step = step
         self._source = source
-        self._preparation = Preparation(step, source)
+        self._preparation = Preparation(step, source, bounds)
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
         self._strangers = Strangers(source.evolution, wanted=step.select)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from lakeray.importer.summary import CleansingSummary
-from lakeray.spec.cleansing import CleanseRule
+from lakeray.spec.cleansing import CleanseRule, Outlier
 from lakeray.spec.paths import parse_path
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
@@ -52,6 +52,10 @@ class Preparation:
     def empty(self) -> bool:
         """Whether nothing is done at all."""
         return self._mapping is None and self._cleansing is None
+
+    def batch_rules(self) -> dict[tuple[str, str], Outlier]:
+        """The outlier rules whose bounds the batch says, by column and rule."""
+        return {} if self._cleansing is None else self._cleansing.batch_rules()
 
     def run(self, table: pa.Table, rows: pa.Int64Array) -> Prepared:
         """A chunk mapped and cleansed. Raises TransformError for columns that there are not."""

@@ -29,6 +29,7 @@ from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.tables import Table
+from lakeray.transform.cleanse.outliers import Bounds
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
@@ -84,6 +85,7 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    bounds: Mapping[tuple[str, str], Bounds] = field(default_factory=dict)
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -120,6 +122,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            bounds=spec.bounds,
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,

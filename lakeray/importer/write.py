@@ -15,6 +15,7 @@ import pyarrow as pa
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.importer.bounds import BatchBounds, batch_bounds
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
@@ -73,6 +74,7 @@ class _BatchWriter:
         self._table_schema = handle.schema
         self._attempt = secrets.token_hex(4)
         self._counter = 0
+        self._bounds: BatchBounds = {}
         self._deaths = 0
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
@@ -86,6 +88,7 @@ class _BatchWriter:
             for item in planned
             if item.skip
         ]
+        self._bounds = batch_bounds(self._context, readable, self._schema)
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
@@ -123,6 +126,7 @@ class _BatchWriter:
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            bounds=self._bounds,
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:

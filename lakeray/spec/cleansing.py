@@ -258,12 +258,27 @@ TEXTUAL = ("trim", "case", "unicode", "nulls", "replace", "enum")
 
 def everywhere_complaints(cleanse: object) -> Iterator[Complaint]:
     """Rules under ``*`` that would make numbers or dates of whatever text there is."""
+    for selector, of_type in cleanse.items() if isinstance(cleanse, Mapping) else ():
+        for index, rule in enumerate(
+            of_type if isinstance(of_type, list) and str(selector).startswith("type:") else []
+        ):
+            kind = _by_the_batch(rule)
+            if kind is not None:
+                hint = "bounds of the batch are found for columns that are named"
+                yield ("cleanse", str(selector), index, "outlier", kind), WrongValue(hint, found=quoted(kind))
     rules = cleanse.get("*") if isinstance(cleanse, Mapping) else None
     for index, rule in enumerate(rules if isinstance(rules, list) else []):
         kinds = [key for key in rule if key in (*TYPED, "outlier")] if isinstance(rule, Mapping) else []
         for kind in kinds:
             hint = f"allowed for every column: {', '.join(TEXTUAL)}; name the columns of the others"
             yield ("cleanse", "*", index, kind), WrongValue(hint, found=quoted(kind))
+
+
+def _by_the_batch(rule: object) -> str | None:
+    """How a rule's bounds are found in the batch; None when they are not."""
+    said = rule.get("outlier") if isinstance(rule, Mapping) else None
+    kinds = [key for key in ("quantiles", "mad") if isinstance(said, Mapping) and said.get(key) is not None]
+    return kinds[0] if kinds else None
 
 
 def rules_in_order(rules: list[CleanseRule]) -> list[CleanseRule]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from lakeray.errors import TransformError
-from lakeray.spec.cleansing import CleanseRule
+from lakeray.spec.cleansing import CleanseRule, Outlier
 from lakeray.spec.types import parse_type
 from lakeray.spec.wrong import nearest
 from lakeray.transform.cleanse.column import Count, cleansed
@@ -76,6 +76,23 @@ class Cleansing:
                 refused.append(Refusal(rows=rows, rule=f"cleanse:{item.name}", reason=f"{rule.label}: {rule.reason}"))
         return CleansedTable(table=table, refused=refused, counts=counts)
 
+    def batch_rules(self) -> dict[tuple[str, str], Outlier]:
+        """The rules whose bounds the batch says, by column and label."""
+        found: dict[tuple[str, str], Outlier] = {}
+        for column in self._spec:
+            for rule, label in self._labelled(self._spec[column]):
+                if rule.outlier is not None and rule.outlier.between is None:
+                    found[column, label] = rule.outlier
+        return found
+
+    @staticmethod
+    def _labelled(rules: list[CleanseRule]) -> Iterator[tuple[CleanseRule, str]]:
+        """Rules with what their counts are kept under: their kind, numbered from the second on."""
+        seen: dict[str, int] = {}
+        for rule in rules:
+            seen[rule.kind] = seen.get(rule.kind, 0) + 1
+            yield rule, rule.kind if seen[rule.kind] == 1 else f"{rule.kind}_{seen[rule.kind]}"
+
     def _check_names(self, schema: pa.Schema) -> None:
         for selector in self._spec:
             if selector != EVERY and not selector.startswith(OF_TYPE) and schema.get_field_index(selector) < 0:
@@ -95,12 +112,7 @@ class Cleansing:
     def _made(self, item: pa.Field) -> list[Rule]:
         if item.name in (RESCUED, OBJECT):
             return []
-        made: list[Rule] = []
-        seen: dict[str, int] = {}
-        for rule in self._declared(item):
-            seen[rule.kind] = seen.get(rule.kind, 0) + 1
-            label = rule.kind if seen[rule.kind] == 1 else f"{rule.kind}_{seen[rule.kind]}"
-            made.append(self._rule(item.name, label, rule))
+        made = [self._rule(item.name, label, rule) for rule, label in self._labelled(self._declared(item))]
         hint = self._hints.get(item.name)
         return made if hint is None or not made else [*made, Hinted("type", hint)]
 

@@ -188,3 +188,27 @@ def test_a_rule_that_is_corrected_finishes_the_batch_that_it_blocked(lake):
     lake.run()
     assert sorted(lake.rows("price")) == [0.5, 1.0]
     assert lake.schema() == {"price": str(pa.float64())}
+
+
+@pytest.mark.parametrize("rule", [{"quantiles": [0.01, 0.99]}, {"mad": 5}])
+@pytest.mark.parametrize("action", ["quarantine", "clip", "flag"])
+def test_bounds_of_the_batch_are_the_same_however_it_is_shared_out(lake, rule, action):
+    """What a broken object holds has no part in them; what lies out in one batch may be usual in the next."""
+    lake.step = {"cleanse": {"x": [{"number": {"decimal": ","}}, {"outlier": {**rule, "action": action}}]}}
+    for part in range(4):
+        numbers = [f'"{n + part / 10:.1f}"'.replace(".", ",") for n in range(100, 200)]
+        lake.put(f"{part}.csv", "\n".join(["x", *numbers, '"9000,0"' if part == 3 else '"-9000,0"']).encode())
+    lake.slots = 4
+    found = lake.run().cleansing["x"]["outlier"]
+    other = SmallLake(lake.folder / "again", source=lake.source, step=lake.step)
+    for part in range(4):
+        other.put(f"{part}.csv", (lake.raw / f"{part}.csv").read_bytes())
+    assert other.run().cleansing["x"]["outlier"] == found
+    assert sorted(map(str, other.rows())) == sorted(map(str, lake.rows()))
+    assert found.looked_at == 404
+    if action == "clip":
+        assert max(lake.rows("x")) < 210
+        assert min(lake.rows("x")) > (-400 if "mad" in rule else 98)
+    if action == "flag":
+        assert {row["x"] for row in lake.rows() if row["x_is_outlier"]} >= {9000.0}
+        assert found.changed == found.refused == 0
