@@ -1,7 +1,7 @@
 """Refused rows beside the table: what was refused, why, and where it came from.
 
-The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was before
-``select``; ``raw`` the bytes of a record that could not be parsed. When the step masks columns, ``record`` shows them
+The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was read
+(as the hook of ``apply`` left it where there is one); ``raw`` the bytes of a record that could not be parsed. When the step masks columns, ``record`` shows them
 masked and ``raw`` is withheld, since no one can tell where in it a masked value stands.
 """
 
@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 """``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has
-lines. ``rule`` is ``malformed``, ``type:<column>``, ``table:<column>``, ``select:<column>``, ``where``,
-``expect:<name>`` or ``constraint:<name>``."""
+lines. ``rule`` is ``malformed``, ``type:<column>``, ``mapping:<column>``, ``cleanse:<column>``, ``select:<column>``,
+``where``, ``expect:<name>``, ``constraint:<name>`` or ``table:<column>``."""
 
 
 BESIDE = "lakeray.table"
