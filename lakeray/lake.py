@@ -196,19 +196,8 @@ class Lake:
         return workflow
 
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
-        step = workflow.steps[name]
-        assert step.import_ is not None
-        return ImportContext(
-            tenant=workflow.tenant,
-            workflow=workflow.workflow,
-            run_id="none",
-            step_name=name,
-            step=step,
-            source=workflow.sources[step.import_.from_],
-            table=workflow.tables[step.import_.into],
-            executor=self._executor(name),
-            observer=self._observer,
-            now=utc_now,
+        return ImportContext.of(
+            workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
         )
 
     def _executor(self, name: str) -> Executor:

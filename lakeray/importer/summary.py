@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +57,17 @@ class ExpectationSummary(Summary):
     on_violation: str
     checked: int = 0
     violated: int = 0
+
+    @classmethod
+    def summed(cls, parts: Iterable[Mapping[str, ExpectationSummary]]) -> dict[str, ExpectationSummary]:
+        """The counts of all parts together, by the expectation's name."""
+        sums: dict[str, ExpectationSummary] = {}
+        for part in parts:
+            for name, item in part.items():
+                known = sums.get(name, cls(on_violation=item.on_violation))
+                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
+                sums[name] = known.model_copy(update=update)
+        return sums
 
 
 class ObjectProblem(Summary):

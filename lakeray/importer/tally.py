@@ -78,10 +78,7 @@ class Tally:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(_problem(outcome))
-        for name, item in done.result.expectations.items():
-            known = self._expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-            update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-            self._expectations[name] = known.model_copy(update=update)
+        self._expectations = ExpectationSummary.summed((self._expectations, done.result.expectations))
         self._new_columns.extend(done.result.new_columns)
 
     def check_hope(self) -> None:
