@@ -64,6 +64,13 @@ COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
 KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
 
+_NEWEST_FIRST = "ORDER BY batch DESC, uri, recorded_at DESC"
+_VERSIONS = (
+    f"SELECT {', '.join(IDENTITY)}, batch, recorded_at FROM this "  # noqa: S608 - names of this module
+    "WHERE uri IN (SELECT uri FROM ({chosen}))"
+)
+_PAGE = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -158,18 +165,34 @@ class Ledger:
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table().select(list(columns))
-        where = [f"uri > {_quoted(after)}"] if after is not None else []
-        where += [f"uri <= {_quoted(up_to)}"] if up_to is not None else []
+        where = [f"uri > {quoted(after)}"] if after is not None else []
+        where += [f"uri <= {quoted(up_to)}"] if up_to is not None else []
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return query(handle, f"SELECT {', '.join(columns)} FROM this{condition}")  # noqa: S608 - quoted
 
-    def rows(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+    def rows(self, condition: str = "true") -> pa.Table:
         """Rows for which the SQL ``condition`` holds, newest batch first."""
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table()
-        tail = f" LIMIT {limit}" if limit is not None else ""
-        return query(handle, f"SELECT * FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}")  # noqa: S608
+        return query(handle, f"SELECT * FROM this WHERE {condition} {_NEWEST_FIRST}")  # noqa: S608 - quoted
+
+    def current(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+        """Of each object version the row that counts, where the SQL ``condition`` holds for it, newest batch first.
+
+        At most ``limit``; then memory holds a few times as many rows, however long the ledger is.
+        """
+        handle = self.open()
+        page = None if limit is None else 4 * limit + _PAGE
+        while handle is not None:
+            chosen = f"SELECT * FROM this WHERE {condition} {_NEWEST_FIRST}"  # noqa: S608 - conditions are quoted
+            chosen += "" if page is None else f" LIMIT {page}"
+            rows = query(handle, chosen)
+            counting = _counting(rows, query(handle, _VERSIONS.format(chosen=chosen)))
+            if page is None or limit is None or counting.num_rows >= limit or rows.num_rows < page:
+                return counting.slice(0, limit)
+            page *= 4  # most of these were replaced by later ones: look further back
+        return SCHEMA.empty_table()
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
@@ -188,6 +211,16 @@ def latest(rows: pa.Table) -> pa.Table:
     keys = identity_keys(ordered)
     first = pa.compute.index_in(keys, value_set=keys)
     return ordered.filter(pa.compute.equal(first, pa.array(range(len(keys)), pa.int32())))
+
+
+def _counting(rows: pa.Table, versions: pa.Table) -> pa.Table:
+    """Those of ``rows`` that no other of all the ``versions`` of their objects replaces."""
+    if rows.num_rows == 0:
+        return rows
+    newest = latest(versions)
+    place = pc.index_in(identity_keys(rows), value_set=identity_keys(newest))
+    same = [pc.equal(rows[name], newest[name].take(place)) for name in ("batch", "recorded_at")]
+    return latest(rows.filter(pc.and_(*same)))
 
 
 def identity_keys(table: pa.Table) -> pa.Array:
@@ -242,7 +275,8 @@ def _row(outcome: ObjectOutcome, result: Result, table_version: int, recorded_at
     }
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
