@@ -24,7 +24,7 @@ from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.delta.writer import StagedWriter
-from lakeray.errors import ExactlyOnceError, LakerayError, StoreUnavailable
+from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, LakerayError, StoreUnavailable
 from lakeray.failpoints import failpoint
 
 NONCE = "lakeray.commit"
@@ -147,7 +147,7 @@ class _Attempt:
                 "but the log no longer says what it did",
                 uri=self.uri,
                 hint="the log was cleaned up before the batch was recorded: restore the log or the ledger folder from "
-                "a backup or a bucket version",
+                f"a backup or a bucket version; {WITHOUT_A_BACKUP}",
             )
         return self._committed(commit)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, open_table
 from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound
+from lakeray.importer.accept import Acceptance, Records
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import Ledger, quoted
@@ -102,7 +103,8 @@ class LedgerOf:
             raise ExactlyOnceError(
                 "the table has no batch of this import",
                 uri=self._context.table.uri,
-                hint="there is nothing to rebuild from",
+                hint="there is nothing to rebuild from: run the workflow; where the table forgot its transaction ids, "
+                "`lakeray ledger rebuild --accept-table` takes it as it is",
             )
         for _ in committed_results(identity, handle, range(1, committed + 1)):
             pass  # everything is there, or this raises
@@ -111,6 +113,38 @@ class LedgerOf:
         for _ in record_committed(self._context, handle):
             pass
         return int(Ledger(identity).rows().num_rows)
+
+    def accept_table(self, *, dry_run: bool = True) -> Acceptance:
+        """Take the table as it is, where results, manifests or the ledger are lost for good; nothing is changed when
+        ``dry_run``.
+
+        See ``accept.Acceptance`` for what becomes of each batch. Objects of which nobody knows whether they were
+        loaded count as loaded; their ledger rows have the error code ``accepted``. Other commits of the workflow must
+        not run meanwhile. Raises ImportFailed when there is no batch.
+        """
+        return self._accept(assume=True, reset=False, dry_run=dry_run)
+
+    def start_over(self, *, dry_run: bool = True) -> Acceptance:
+        """Have every object imported again by the next run, whatever is lost; nothing is changed when ``dry_run``.
+
+        Rows that are in the table stay there: empty it first to have every row once.
+        """
+        return self._accept(assume=False, reset=True, dry_run=dry_run)
+
+    def _accept(self, *, assume: bool, reset: bool, dry_run: bool) -> Acceptance:
+        handle = self._handle()
+        lost = Records(self._context, handle, assume=assume)
+        if dry_run:
+            return lost.acceptance()
+        lost.accept()
+        if lost.ledger_damaged:
+            _clear(self._context.identity(handle).ledger_uri)
+        for _ in record_committed(self._context, self._handle()):
+            pass
+        again = 0
+        if reset or lost.gone:
+            again = self.reset(batches=None if reset else lost.gone)
+        return lost.acceptance().model_copy(update={"reset": again})
 
     def _ledger(self) -> Ledger:
         return Ledger(self._context.identity(self._handle()))

@@ -21,7 +21,7 @@ from lakeray.delta.commit import record_rows
 from lakeray.delta.query import file_count, query
 from lakeray.delta.table import TableHandle, create_table, open_table
 from lakeray.delta.upkeep import optimize
-from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.errors import ExactlyOnceError, RecordLost, TableError
 from lakeray.importer.identity import ImportId
 from lakeray.importer.result import ObjectOutcome, Result
 
@@ -86,12 +86,13 @@ class Ledger:
     def open(self) -> TableHandle | None:
         """The table behind it, or None when nothing was recorded yet.
 
-        Raises ExactlyOnceError when it is the ledger of an earlier table under the same path.
+        Raises RecordLost when it is damaged, ExactlyOnceError when it is the ledger of an earlier table under the
+        same path.
         """
         try:
             handle = open_table(self.identity.ledger_uri)
         except TableError as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the ledger cannot be read: {error.message}",
                 uri=self.identity.ledger_uri,
                 hint="run `lakeray ledger rebuild`: it is made again from manifests, results and the table's history",
