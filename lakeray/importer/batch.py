@@ -16,7 +16,7 @@ from lakeray.delta.commit import Mode, commit_once
 from lakeray.delta.table import add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
-from lakeray.importer import quarantine
+from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
@@ -163,10 +163,11 @@ class BatchProtocol:
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=[item.name for item in new],
+            new_columns=[item.name for item in new if not provenance.is_reserved(item.name)],
             expectations=written.expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
+            provenance=written.stamped,
         )
         failpoint("before_result")
         store_result(self._identity, result)

@@ -72,6 +72,13 @@ class ImportContext:
         """Append or overwrite (others are refused before a run begins)."""
         return "overwrite" if self.plan.mode == "overwrite" else "append"
 
+    @property
+    def keeps_provenance(self) -> bool:
+        """Whether rows shall say where they came from: asked for, or needed by a policy that takes rows out again."""
+        source = self.source
+        needed = source.changed_objects == "replace" or source.deleted_objects == "delete"
+        return self.table.provenance or needed or self.step.compensate == "withdraw"
+
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""
         if self.cancelled.is_set():

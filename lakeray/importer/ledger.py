@@ -10,7 +10,7 @@ that their commits name.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from lakeray.delta.commit import record_rows
 from lakeray.delta.query import file_count, query
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.delta.upkeep import optimize
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.importer.identity import ImportId
@@ -52,14 +52,20 @@ SCHEMA = pa.schema(
         ("table_version", pa.int64()),
         ("run_id", pa.string()),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
+        ("takes", pa.int64()),
+        ("rows_removed", pa.int64()),
+        ("provenance", pa.bool_()),
     ]
 )
 """``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any
 more), superseded (changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to
-import it again)."""
+import it again); or replaced, deleted, withdrawn: its rows of batch ``takes``, ``rows_removed`` of them, were taken out
+of the table. ``provenance``: its rows in the table say where they came from. Ledgers of earlier versions lack the last
+three columns."""
 
 IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
+GONE = ("replaced", "deleted", "withdrawn")
 COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
 KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
@@ -120,6 +126,7 @@ class Ledger:
                 partition_by=[],
                 properties={_OWNER: self.identity.app_id, **KEEP_LOG},
             )
+        add_columns(self.identity.ledger_uri, list(SCHEMA))
         rows = outcome_rows(result, table_version=table_version)
         record_rows(
             self.identity.ledger_uri,
@@ -149,6 +156,7 @@ class Ledger:
         clock = pa.scalar(now, SCHEMA.field("recorded_at").type)
         columns["recorded_at"] = pc.if_else(pc.greater(behind, clock), behind, clock)
         full = pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in SCHEMA], schema=SCHEMA)
+        add_columns(self.identity.ledger_uri, list(SCHEMA))
         app_id = f"{self.identity.ledger_app_id}/reset-{uuid.uuid4().hex}"
         record_rows(self.identity.ledger_uri, full, app_id=app_id, number=1, prefix="reset")
         return count
@@ -161,7 +169,7 @@ class Ledger:
         where = [f"uri > {_quoted(after)}"] if after is not None else []
         where += [f"uri <= {_quoted(up_to)}"] if up_to is not None else []
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        return query(handle, f"SELECT {', '.join(columns)} FROM this{condition}")  # noqa: S608 - quoted
+        return query(handle, f"SELECT {_selected(handle, columns)} FROM this{condition}")  # noqa: S608 - quoted
 
     def rows(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
         """Rows for which the SQL ``condition`` holds, newest batch first."""
@@ -169,7 +177,10 @@ class Ledger:
         if handle is None:
             return SCHEMA.empty_table()
         tail = f" LIMIT {limit}" if limit is not None else ""
-        return query(handle, f"SELECT * FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}")  # noqa: S608
+        listed = _selected(handle, SCHEMA.names)
+        return query(
+            handle, f"SELECT {listed} FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}"
+        )  # noqa: S608
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
@@ -207,7 +218,7 @@ def outcome_rows(result: Result, *, table_version: int) -> pa.Table:
     """The ledger rows of one batch, sorted by uri so that scans can skip."""
     recorded_at = datetime.now(UTC)
     outcomes = sorted(result.outcomes, key=lambda outcome: outcome.planned.info.uri)
-    rows = [_row(outcome, result, table_version, recorded_at) for outcome in outcomes]
+    rows = [_row(outcome, result, table_version, recorded_at) for outcome in outcomes if outcome.outcome != "kept"]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -238,8 +249,22 @@ def _row(outcome: ObjectOutcome, result: Result, table_version: int, recorded_at
         "replays": result.replays,
         "table_version": table_version,
         "run_id": result.run_id,
-        "recorded_at": recorded_at,
+        # Of a version that is loaded anew in the batch that takes out its earlier rows, being loaded counts.
+        "recorded_at": recorded_at - timedelta(microseconds=outcome.planned.takes is not None),
+        "takes": outcome.planned.takes,
+        "rows_removed": outcome.rows_removed if outcome.planned.takes is not None else None,
+        "provenance": result.provenance,
     }
+
+
+def _selected(handle: TableHandle, columns: Iterable[str]) -> str:
+    """The columns as SQL; null for one that an earlier version's ledger lacks."""
+    known = set(handle.schema.names)
+    absent = {name: _SQL_TYPES[SCHEMA.field(name).type] for name in columns if name not in known}
+    return ", ".join(f'CAST(NULL AS {absent[name]}) AS "{name}"' if name in absent else f'"{name}"' for name in columns)
+
+
+_SQL_TYPES = {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
 
 
 def _quoted(text: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from lakeray.delta.table import TableHandle, create_table, open_table
 from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
+from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
@@ -116,6 +117,7 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )

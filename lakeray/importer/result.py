@@ -20,13 +20,16 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
-Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+Outcome = Literal[
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "replaced", "deleted", "withdrawn", "kept"
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
+    could not be read.
     """
 
     planned: PlannedObject
@@ -37,6 +40,7 @@ class ObjectOutcome:
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    rows_removed: int = 0
 
     @property
     def tries(self) -> int:
@@ -48,12 +52,14 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
+        removed = {"removed": self.rows_removed} if self.rows_removed else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
+            **removed,
         }
 
     @classmethod
@@ -69,13 +75,14 @@ class ObjectOutcome:
             error=error,
             line=line,
             column=column,
+            rows_removed=raw.get("removed", 0),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with.
+    which RESTOREs were dealt with; with ``provenance`` its rows say where they came from.
     """
 
     batch: int
@@ -92,6 +99,12 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    provenance: bool = False
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows that the batch took out of the table."""
+        return sum(outcome.rows_removed for outcome in self.outcomes)
 
     @property
     def rows(self) -> Rows:

@@ -18,6 +18,7 @@ from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
@@ -59,7 +60,10 @@ class TaskOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files."""
+    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
+
+    With a ``stamp`` rows say where they came from; ``ordinals`` are the objects' places in the manifest.
+    """
 
     objects: tuple[PlannedObject, ...]
     source: Source
@@ -82,6 +86,8 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    stamp: Stamp | None = None
+    ordinals: tuple[int, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -129,6 +135,7 @@ class _Worker:
         )
         self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
         self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._places = dict(zip((item.info.uri for item in spec.objects), spec.ordinals, strict=spec.stamp is not None))
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
@@ -170,7 +177,7 @@ class _Worker:
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
                 result = self._pipeline.run(chunk, info, columns)
-                self._stage.add(result.table)
+                self._stage.add(self._stamped(result.table, info.uri))
                 if chunk.refused:
                     self._refused.add(self._origin.malformed(planned, chunk.refused))
                     account.first_refusal(chunk.refused[0])
@@ -178,6 +185,10 @@ class _Worker:
                     self._refused.add(self._origin.violations(planned, result.quarantined))
                 account.add(result.rows)
                 yield min(file.tell(), info.size)
+
+    def _stamped(self, table: pa.Table, uri: str) -> pa.Table:
+        stamp = self._spec.stamp
+        return table if stamp is None else stamp.put(table, self._places[uri])
 
     def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
         """A column that the path gives is read only where the object has it: a reader fills what it was told to

@@ -15,6 +15,7 @@ import pyarrow as pa
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
@@ -40,6 +41,7 @@ class Written:
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     worker_deaths: int = 0
+    stamped: bool = False
 
     @property
     def rows(self) -> Rows:
@@ -68,7 +70,9 @@ class _BatchWriter:
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = handle.schema
+        self._table_schema = provenance.without(handle.schema)
+        self._stamp = _stamp(context, manifest, handle)
+        self._places = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
         self._attempt = secrets.token_hex(4)
         self._counter = 0
         self._deaths = 0
@@ -80,7 +84,9 @@ class _BatchWriter:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
         skipped = [
-            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            ObjectOutcome(planned=item, outcome=item.fate)
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
             for item in planned
             if item.skip
         ]
@@ -121,6 +127,8 @@ class _BatchWriter:
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            stamp=self._stamp,
+            ordinals=tuple(self._places[item.info.uri] for item in objects),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -197,6 +205,7 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            stamped=self._stamp is not None,
         )
         for _, outcome in self._done:
             written.outcomes.extend(outcome.outcomes)
@@ -207,7 +216,16 @@ class _BatchWriter:
                 known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
                 update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
                 written.expectations[name] = known.model_copy(update=update)
+        if self._stamp is not None:
+            written.table_schema = provenance.with_fields(written.table_schema)
         return written
+
+
+def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> provenance.Stamp | None:
+    """What this batch's rows say of where they came from; a table that has it of some rows gets it of all."""
+    if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
+        return None
+    return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
 
 
 def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:

@@ -27,6 +27,14 @@ class Table(Spec):
     """Effort of compression, 1 (fast) to 22 (small). Default: 1, which is smaller than snappy at about its speed."""
     quarantine: TableUri | None = None
     """Where refused rows go. Default: the table's uri with `_quarantine` behind it."""
+    provenance: bool = False
+    """Whether each row says which object version it came from, in the columns `_lakeray_import`, `_lakeray_batch` and
+    `_lakeray_object`. Default: false, unless a policy needs it (`changed_objects: replace`, `deleted_objects: delete`,
+    `compensate: withdraw`). Rows can be taken out again only where it was kept when they were imported; so keep it
+    where that may be wanted: it costs a few bytes a file."""
+    change_data_feed: bool = False
+    """Whether the table keeps a change data feed, which tells readers of each row that was inserted, updated or
+    deleted. Default: false, unless the table has one. It costs a second copy of rows that are changed."""
     properties: dict[Text, str] = Field(default_factory=dict)
     """Delta table properties, set when the table is made, such as `delta.logRetentionDuration: interval 60 days`.
     Default: none."""
