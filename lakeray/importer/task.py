@@ -17,6 +17,8 @@ from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadErro
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.merge.marks import Marker
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
@@ -59,7 +61,11 @@ class TaskOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files."""
+    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
+
+    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table;
+    ``ordinals`` are then the objects' places in the manifest.
+    """
 
     objects: tuple[PlannedObject, ...]
     source: Source
@@ -82,6 +88,8 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    changes: ChangeRules | None = None
+    ordinals: tuple[int, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -118,6 +126,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            marker=_marker(spec),
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -232,6 +241,13 @@ class _Worker:
         return StagedWriter(
             spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options
         )
+
+
+def _marker(spec: TaskSpec) -> Marker | None:
+    if spec.changes is None:
+        return None
+    ordinals = {item.info.uri: ordinal for item, ordinal in zip(spec.objects, spec.ordinals, strict=True)}
+    return Marker(rules=spec.changes, ordinals=ordinals, now=spec.now, seed=spec.seed)
 
 
 class _Progress:
