@@ -119,14 +119,16 @@ class Ledger:
 
     def record(self, result: Result, *, table_version: int) -> None:
         """Append the batch's rows, once however often it is called."""
-        if self.open() is None:
+        handle = self.open()
+        if handle is None:
             create_table(
                 self.identity.ledger_uri,
                 SCHEMA,
                 partition_by=[],
                 properties={_OWNER: self.identity.app_id, **KEEP_LOG},
             )
-        add_columns(self.identity.ledger_uri, list(SCHEMA))
+        else:
+            _widen(handle)
         rows = outcome_rows(result, table_version=table_version)
         record_rows(
             self.identity.ledger_uri,
@@ -156,7 +158,7 @@ class Ledger:
         clock = pa.scalar(now, SCHEMA.field("recorded_at").type)
         columns["recorded_at"] = pc.if_else(pc.greater(behind, clock), behind, clock)
         full = pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in SCHEMA], schema=SCHEMA)
-        add_columns(self.identity.ledger_uri, list(SCHEMA))
+        _widen(handle)
         app_id = f"{self.identity.ledger_app_id}/reset-{uuid.uuid4().hex}"
         record_rows(self.identity.ledger_uri, full, app_id=app_id, number=1, prefix="reset")
         return count
@@ -177,10 +179,8 @@ class Ledger:
         if handle is None:
             return SCHEMA.empty_table()
         tail = f" LIMIT {limit}" if limit is not None else ""
-        listed = _selected(handle, SCHEMA.names)
-        return query(
-            handle, f"SELECT {listed} FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}"
-        )  # noqa: S608
+        listed, order = _selected(handle, SCHEMA.names), "batch DESC, uri, recorded_at DESC"
+        return query(handle, f"SELECT {listed} FROM this WHERE {condition} ORDER BY {order}{tail}")  # noqa: S608
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
@@ -255,6 +255,12 @@ def _row(outcome: ObjectOutcome, result: Result, table_version: int, recorded_at
         "rows_removed": outcome.rows_removed if outcome.planned.takes is not None else None,
         "provenance": result.provenance,
     }
+
+
+def _widen(handle: TableHandle) -> None:
+    """Give an earlier version's ledger today's columns."""
+    if len(handle.schema) < len(SCHEMA):
+        add_columns(handle.uri, list(SCHEMA))
 
 
 def _selected(handle: TableHandle, columns: Iterable[str]) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import orjson
 
-from lakeray.delta.commit import Mode
 from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
+from lakeray.spec.steps import Mode
 
 FORMAT = 1
 Fate = Literal["replaced", "deleted", "withdrawn"]

@@ -17,6 +17,8 @@ from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadErro
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.merge.marks import Marker
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
@@ -62,7 +64,8 @@ class TaskOutcome:
 class TaskSpec:
     """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
 
-    With a ``stamp`` rows say where they came from; ``ordinals`` are the objects' places in the manifest.
+    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table.
+    With a ``stamp`` rows say where they came from. ``ordinals`` are then the objects' places in the manifest.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -86,6 +89,7 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    changes: ChangeRules | None = None
     stamp: Stamp | None = None
     ordinals: tuple[int, ...] = ()
 
@@ -124,6 +128,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            marker=_marker(spec),
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -226,7 +231,8 @@ class _Worker:
         options = WriteOptions(
             target_file_bytes=spec.table.target_file_size,
             row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
-            compression_level=spec.table.zstd_level,
+            compression=spec.table.codec.codec,
+            compression_level=spec.table.codec.effort,
             indexed=Indexed.of_properties(spec.table_properties),
         )
         return StagedWriter(
@@ -243,6 +249,13 @@ class _Worker:
         return StagedWriter(
             spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options
         )
+
+
+def _marker(spec: TaskSpec) -> Marker | None:
+    if spec.changes is None:
+        return None
+    ordinals = {item.info.uri: ordinal for item, ordinal in zip(spec.objects, spec.ordinals, strict=True)}
+    return Marker(rules=spec.changes, ordinals=ordinals, now=spec.now, seed=spec.seed)
 
 
 class _Progress:
