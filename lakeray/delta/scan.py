@@ -38,9 +38,7 @@ class Scan:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._parquet.close()
         self._file.close()
 
@@ -61,7 +59,9 @@ class Scan:
             if not stored:
                 yield from self._empty(wanted, group, rows)
                 continue
-            batches = self._parquet.iter_batches(batch_size=rows, row_groups=[group], columns=stored, use_threads=False)
+            batches = self._parquet.iter_batches(
+                batch_size=rows, row_groups=[group], columns=stored, use_threads=False
+            )
             for batch in batches:
                 yield self._conformed(pa.Table.from_batches([batch]), wanted)
 

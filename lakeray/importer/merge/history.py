@@ -26,7 +26,9 @@ _PAST_DELETE, _PAST_STATE, _NEW = 0, 1, 2
 any delete that is known, and a new change comes after both."""
 
 
-def rebuilt(changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa.Table, tombstones: pa.Table) -> Folded:
+def rebuilt(
+    changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa.Table, tombstones: pa.Table
+) -> Folded:
     """The rows of every key of ``changes``, from all its rows in the table (``old``) and its remembered deletes
     (``tombstones``: key and sequence).
     """
@@ -80,10 +82,7 @@ def _events(
     ended = old.filter(pc.is_valid(old.column(history.valid_to)))
     ends = _event_table(ended, schema, rules, at=ended.column(history.valid_to), rank=_PAST_DELETE, delete=True)
     gone = pa.table(
-        [
-            tombstones[item.name] if item.name in tombstones.column_names else pa.nulls(tombstones.num_rows, item.type)
-            for item in schema
-        ],
+        [tombstones[item.name] if item.name in tombstones.column_names else pa.nulls(tombstones.num_rows, item.type) for item in schema],
         schema=pa.schema([item.with_nullable(True) for item in schema]),
     )
     deletes = _event_table(gone, schema, rules, at=tombstones.column(sequence), rank=_PAST_DELETE, delete=True)

@@ -101,17 +101,15 @@ def _starts(events: pa.Table, ends: Places) -> Places:
     return found
 
 
-def _overtaken(changes: pa.Table, rules: ChangeRules, sequence: str, old: pa.Table, tombstones: pa.Table) -> Places:
+def _overtaken(
+    changes: pa.Table, rules: ChangeRules, sequence: str, old: pa.Table, tombstones: pa.Table
+) -> Places:
     """Changes that are older than the row, or the delete, that the table knows already."""
     names = [*rules.key, sequence]
     known = pa.concat_tables([old.select(names), tombstones.select(names).cast(old.select(names).schema)])
     if not known.num_rows:
         return np.zeros(changes.num_rows, dtype=bool)
-    newest = (
-        pa.table({"k": key_array(known, rules.key), "s": known.column(sequence)})
-        .group_by("k")
-        .aggregate([("s", "max")])
-    )
+    newest = pa.table({"k": key_array(known, rules.key), "s": known.column(sequence)}).group_by("k").aggregate([("s", "max")])
     found = pc.index_in(key_array(changes, rules.key), value_set=newest["k"].combine_chunks())
     older = pc.less(changes.column(sequence), newest["s_max"].take(found))
     return np.asarray(pc.fill_null(older, False).to_numpy(), dtype=bool)  # noqa: FBT003 - pyarrow's signature

@@ -83,7 +83,9 @@ class ChangeRules:
             known = [*self.operation.insert, *self.operation.update, *self.operation.delete]
             sql = _is_one_of(self.operation.column, known) or "false"
             needed.append(
-                Expectation(name=f"{self.operation.column} is a known operation", sql=sql, on_violation="quarantine")
+                Expectation(
+                    name=f"{self.operation.column} is a known operation", sql=sql, on_violation="quarantine"
+                )
             )
         return replace(
             spec,
