@@ -20,6 +20,8 @@ REGISTRY: dict[str, str] = {
     "task_staged": "a task has written its files, its outcome was not returned",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
+    "before_take_out": "every object is staged, no file of the table was looked into for rows that go",
+    "after_take_out": "files without the rows that go are staged, nothing is committed",
     "before_schema_commit": "new columns are known, not yet added",
     "after_schema_commit": "new columns are added, the data is not",
     "before_commit": "the handle was checked, the commit not sent",

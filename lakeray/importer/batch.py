@@ -18,16 +18,16 @@ from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
+from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
-from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
+from lakeray.importer.take_out import LoadsOut, settled
 from lakeray.importer.write import Written, write_batch
 from lakeray.objects import join, open_store
-
-RESULT_KEY = "lakeray.result"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,16 +62,19 @@ class BatchProtocol:
             raise TableError(
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
-        handle.check_writable(mode=manifest.mode)
+        handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
-        result = self._store_result(manifest, written, new, restores_checked)
+        result = self._result(manifest, written, new, restores_checked)
+        selection = self._selection(manifest, result)
+        if selection is None:
+            self._store(result)
         self._add_columns(new)
-        version, winner = self._commit(result, mode=manifest.mode)
+        version, winner, won = self._commit(result, mode=manifest.mode, selection=selection)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
+        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
         if not done.won:
             self._discard(written)
         context.observer.batch_ended(
@@ -91,6 +94,11 @@ class BatchProtocol:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
             quarantine.forget(
                 uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
+            )
+        gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
+        if gone:
+            quarantine.forget_objects(
+                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone
             )
         if winner.quarantine_files:
             if open_table(uri) is None:
@@ -122,7 +130,10 @@ class BatchProtocol:
         """
         started = time.monotonic()
         outcomes = [
-            ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
+            ObjectOutcome(planned=item, outcome="kept")
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
+            for item in manifest.objects
         ]
         result = Result(
             batch=manifest.batch,
@@ -140,10 +151,10 @@ class BatchProtocol:
         )
         uri = self._context.table.uri
         store_result(self._identity, result)
-        version, winner = self._commit(result, mode="append")
+        version, winner, won = self._commit(result, mode="append")
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=duration_s)
+        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
         if not summary.won:
             raise ExactlyOnceError(
                 f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
@@ -152,14 +163,14 @@ class BatchProtocol:
             )
         return Done(summary=summary, result=winner, phases_s={})
 
-    def _store_result(self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int) -> Result:
-        result = Result(
+    def _result(self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int) -> Result:
+        return Result(
             batch=manifest.batch,
             attempt=written.attempt,
             run_id=self._context.run_id,
             manifest_nonce=manifest.nonce,
             created_at=self._context.now().isoformat(),
-            outcomes=written.outcomes,
+            outcomes=settled(written.outcomes),
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
@@ -169,10 +180,15 @@ class BatchProtocol:
             restores_checked=restores_checked,
             provenance=written.stamped,
         )
+
+    def _store(self, result: Result) -> None:
         failpoint("before_result")
         store_result(self._identity, result)
         failpoint("after_result")
-        return result
+
+    def _selection(self, manifest: Manifest, result: Result) -> Selection | None:
+        """The rows that the batch takes out of the table; None when it only adds, or overwrites everything."""
+        return LoadsOut.of(result, self._identity) if manifest.going else None
 
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:
@@ -180,8 +196,14 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode) -> tuple[int, Result]:
-        """Commit or find committed; the table's version and the winner's result."""
+    def _commit(self, result: Result, *, mode: Mode, selection: Selection | None = None) -> tuple[int, Result, bool]:
+        """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
+        if selection is not None:
+            exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
+            committed, own = exchange.commit()
+            failpoint("after_commit")
+            winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])
+            return committed.version, winner, own is not None
         committed = commit_once(
             self._context.table.uri,
             app_id=self._identity.app_id,
@@ -195,7 +217,7 @@ class BatchProtocol:
         failpoint("after_commit")
         name = committed.metadata[RESULT_KEY]
         winner = result if name == result.name else load_result(self._identity, name)
-        return committed.version, winner
+        return committed.version, winner, name == result.name
 
     def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
         return BatchSummary(
@@ -209,6 +231,7 @@ class BatchProtocol:
             duration_s=duration_s,
             won=won,
             replays=manifest.replays,
+            rows_removed=winner.rows_removed,
         )
 
     def _discard(self, written: Written) -> None:

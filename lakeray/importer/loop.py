@@ -106,9 +106,7 @@ class ImportLoop:
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
-        rest = planner.rest()
-        if rest:
-            yield rest
+        yield from planner.finish()
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context

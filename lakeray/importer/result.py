@@ -20,6 +20,8 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
+RESULT_KEY = "lakeray.result"
+"""Where a commit names the result of its batch."""
 Outcome = Literal[
     "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "replaced", "deleted", "withdrawn", "kept"
 ]
@@ -100,6 +102,11 @@ class Result:
     restores_checked: int = 0
     abandoned: bool = False
     provenance: bool = False
+
+    @property
+    def gone(self) -> list[PlannedObject]:
+        """Object versions whose rows the batch took out of the table."""
+        return [item.planned for item in self.outcomes if item.planned.fate and item.outcome == item.planned.fate]
 
     @property
     def rows_removed(self) -> int:

@@ -15,7 +15,7 @@ from lakeray.importer.source import Counts
 from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
 
 MAX_PROBLEMS = 100
-_FINE = ("loaded",)
+_FINE = ("loaded", "replaced", "deleted", "withdrawn")
 
 
 class Tally:
@@ -139,6 +139,7 @@ class Tally:
             bytes_read=sum(batch.bytes_read for batch in won),
             bytes_written=sum(batch.bytes_written for batch in won),
             files=sum(batch.files for batch in won),
+            rows_removed=sum(batch.rows_removed for batch in won),
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
