@@ -118,9 +118,7 @@ class SieveTask:
             masks.append(mask)
         return pa.concat_arrays(masks)
 
-    def _copy(
-        self, scan: Scan, group: int, mask: pa.BooleanArray, writer: StagedWriter, changes: ChangeWriter
-    ) -> None:
+    def _copy(self, scan: Scan, group: int, mask: pa.BooleanArray, writer: StagedWriter, changes: ChangeWriter) -> None:
         done = 0
         for table in scan.tables([group], rows=_ROWS):
             goes = mask.slice(done, table.num_rows)

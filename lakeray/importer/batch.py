@@ -97,9 +97,7 @@ class BatchProtocol:
             )
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:
-            quarantine.forget_objects(
-                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone
-            )
+            quarantine.forget_objects(uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone)
         if winner.quarantine_files:
             if open_table(uri) is None:
                 create_table(

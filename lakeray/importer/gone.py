@@ -36,12 +36,13 @@ def live_loads(rows: pa.Table) -> pa.Table:
     loads = rows.filter(pc.is_in(rows["outcome"], value_set=pa.array(LOADED)))
     taken = rows.filter(pc.is_in(rows["outcome"], value_set=pa.array(GONE)))
     if taken.num_rows:
-        loads = loads.filter(pc.invert(pc.is_in(_keys(loads, "batch"), value_set=_keys(taken, "takes"))))
+        loads = loads.filter(pc.invert(pc.is_in(load_keys(loads, "batch"), value_set=load_keys(taken, "takes"))))
     told = pc.fill_null(loads["provenance"], fill_value=False)
     return pa.table([*(loads[name] for name in LISTING.names), loads["batch"], told], schema=LOADS)
 
 
-def _keys(rows: pa.Table, batch: str) -> pa.Array:
+def load_keys(rows: pa.Table, batch: str) -> pa.Array:
+    """One string a load: an object version in the batch that the column ``batch`` names."""
     keys = identity_keys(rows)
     return pc.binary_join_element_wise(keys, rows[batch].cast(pa.string()).combine_chunks(), "\x00")
 

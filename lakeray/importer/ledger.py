@@ -59,13 +59,13 @@ SCHEMA = pa.schema(
 )
 """``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any
 more), superseded (changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to
-import it again); or replaced, deleted, withdrawn: its rows of batch ``takes``, ``rows_removed`` of them, were taken out
-of the table. ``provenance``: its rows in the table say where they came from. Ledgers of earlier versions lack the last
-three columns."""
+import it again); or its rows of batch ``takes``, ``rows_removed`` of them, were taken out of the table: replaced,
+deleted, withdrawn, compensated (as a later step of the run failed; it is imported again). ``provenance``: its rows in
+the table say where they came from. Ledgers of earlier versions lack the last three columns."""
 
 IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
-GONE = ("replaced", "deleted", "withdrawn")
+GONE = ("replaced", "deleted", "withdrawn", "compensated")
 COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
 KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
@@ -180,13 +180,19 @@ class Ledger:
             return SCHEMA.empty_table()
         tail = f" LIMIT {limit}" if limit is not None else ""
         listed, order = _selected(handle, SCHEMA.names), "batch DESC, uri, recorded_at DESC"
-        return query(handle, f"SELECT {listed} FROM this WHERE {condition} ORDER BY {order}{tail}")  # noqa: S608
+        full = f"(SELECT {listed} FROM this)"  # noqa: S608
+        return query(handle, f"SELECT * FROM {full} WHERE {condition} ORDER BY {order}{tail}")  # noqa: S608
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
         handle = self.open()
         if handle is not None and file_count(handle) > COMPACT_FILES:
             optimize(handle.uri)
+
+
+def batches_of_run(ledger: Ledger, run_id: str) -> list[int]:
+    """The batches that a run committed."""
+    return sorted(set(ledger.rows(f"run_id = {_quoted(run_id)}")["batch"].to_pylist()))
 
 
 def latest(rows: pa.Table) -> pa.Table:

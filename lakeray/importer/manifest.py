@@ -20,7 +20,7 @@ from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
 
 FORMAT = 1
-Fate = Literal["replaced", "deleted", "withdrawn"]
+Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from lakeray.delta.log import find_transaction, find_transactions
 from lakeray.delta.table import TableHandle, require_table
@@ -131,9 +132,13 @@ def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, n
     if policy == "keep":
         note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")
         return Lost(version=handle.version)
-    columns = ["uri", "size", "etag", "version_id", "modified_at"]
-    planned = [
-        (number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()])
-        for number, rows in lost.items()
-    ]
+    planned = [(number, [_again(row) for row in rows.sort_by("uri").to_pylist()]) for number, rows in lost.items()]
     return Lost(version=handle.version, batches=planned)
+
+
+def _again(row: dict[str, Any]) -> PlannedObject:
+    """What a ledger row says was done, to be done once more."""
+    info = ObjectInfo(**{name: row[name] for name in ("uri", "size", "etag", "version_id", "modified_at")})
+    if row["takes"] is not None:
+        return PlannedObject.going(info, fate=row["outcome"], takes=row["takes"])
+    return PlannedObject(info=info)

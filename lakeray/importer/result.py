@@ -23,8 +23,9 @@ FORMAT = 1
 RESULT_KEY = "lakeray.result"
 """Where a commit names the result of its batch."""
 Outcome = Literal[
-    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "replaced", "deleted", "withdrawn", "kept"
-]
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept",
+    "replaced", "deleted", "withdrawn", "compensated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,14 @@ from datetime import datetime
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
 from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
 
 MAX_PROBLEMS = 100
-_FINE = ("loaded", "replaced", "deleted", "withdrawn")
+_FINE = ("loaded", *GONE)
 
 
 class Tally:
