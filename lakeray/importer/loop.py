@@ -20,6 +20,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
@@ -116,6 +117,8 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            rules = ChangeRules.of(context.plan)
+            schema = rules.table_schema(schema) if rules else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )
