@@ -38,7 +38,9 @@ class Scan:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._parquet.close()
         self._file.close()
 
@@ -52,16 +54,14 @@ class Scan:
         return range(self.row_groups * number // of, self.row_groups * (number + 1) // of)
 
     def tables(self, groups: Sequence[int], *, columns: Sequence[str] | None = None, rows: int) -> Iterator[pa.Table]:
-        """The rows of these row groups in order, at most ``rows`` at a time; the same stretches whatever the columns."""
+        """The rows of these row groups in order, at most ``rows`` at a time."""
         wanted = self._schema if columns is None else pa.schema([self._schema.field(name) for name in columns])
         stored = [item.name for item in wanted if item.name in self._names and item.name not in self._partition]
         for group in groups:
             if not stored:
                 yield from self._empty(wanted, group, rows)
                 continue
-            batches = self._parquet.iter_batches(
-                batch_size=rows, row_groups=[group], columns=stored, use_threads=False
-            )
+            batches = self._parquet.iter_batches(batch_size=rows, row_groups=[group], columns=stored, use_threads=False)
             for batch in batches:
                 yield self._conformed(pa.Table.from_batches([batch]), wanted)
 

@@ -21,6 +21,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
@@ -80,7 +81,8 @@ class ImportLoop:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
         listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
+        apart = context.mode in ("merge", "scd2")
+        planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(handle, listing, planner):
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
@@ -115,6 +117,8 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            rules = ChangeRules.of(context.plan)
+            schema = rules.table_schema(schema) if rules else schema
             schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties

@@ -23,11 +23,13 @@ CHANGED = "this uri was loaded before in another version; changed_objects: ignor
 class Planner:
     """Cuts what windows hold into batches of at most ``limits`` objects and bytes, one object at least.
 
-    An object and the earlier versions that it replaces are in one batch.
+    An object and the earlier versions that it replaces are in one batch; objects that are gone share one with others
+    unless ``apart``.
     """
 
     source: Source
     limits: Batch
+    apart: bool = False
     retry_failed: bool = True
     listed: int = 0
     known: int = 0
@@ -64,6 +66,8 @@ class Planner:
         """
         if self.source.deleted_objects == "delete":
             self.vanished.guard(self.source)
+            if self.apart and self._held:
+                yield self._take()
             for planned in self.vanished.objects():
                 yield from self._hold([planned])
         rest = self._take()

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
-from lakeray.delta.statistics import Indexed
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
+from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.merge.rules import ChangeRules
@@ -34,7 +34,7 @@ from lakeray.spec.tables import Table
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
-CHUNK_SHARE, BUFFER_SHARE, ROW_GROUP_SHARE = 32, 8, 4
+CHUNK_SHARE, BUFFER_SHARE = 32, 8
 """A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded
 pages."""
 
@@ -228,13 +228,7 @@ class _Worker:
 
     def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec
-        options = WriteOptions(
-            target_file_bytes=spec.table.target_file_size,
-            row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
-            compression=spec.table.codec.codec,
-            compression_level=spec.table.codec.effort,
-            indexed=Indexed.of_properties(spec.table_properties),
-        )
+        options = table_options(spec.table, spec.table_properties, memory_bytes=spec.memory_bytes)
         return StagedWriter(
             spec.table_uri,
             schema=schema,

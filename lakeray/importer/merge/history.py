@@ -20,22 +20,18 @@ from lakeray.spec.merge import History
 
 Places = np.ndarray[Any, Any]
 
-_AT, _RANK, _KEY = "_event_at", "_event_rank", "_event_key"
+_AT, _RANK, _KEY, _CHANGE = "_event_at", "_event_rank", "_event_key", "_event_change"
 _PAST_DELETE, _PAST_STATE, _NEW = 0, 1, 2
 """Of events at one point of the sequence the one of the highest rank holds: what the table shows has already won over
 any delete that is known, and a new change comes after both."""
 
 
-def rebuilt(
-    changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa.Table, tombstones: pa.Table
-) -> Folded:
+def rebuilt(changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa.Table, tombstones: pa.Table) -> Folded:
     """The rows of every key of ``changes``, from all its rows in the table (``old``) and its remembered deletes
     (``tombstones``: key and sequence).
     """
-    assert rules.history is not None
-    assert rules.sequence is not None
-    sequence, history = rules.sequence, rules.history
-    events = _events(changes, rules, sequence, history, schema, old, tombstones)
+    sequence, history = _needs(rules)
+    events = _events(changes, rules, schema, old=old, tombstones=tombstones)
     events = events.take(
         pc.sort_indices(
             events,
@@ -44,7 +40,7 @@ def rebuilt(
         )
     )
     keys = _plain(events.column(_KEY))
-    number = events.column("_event_change").to_numpy()
+    number = events.column(_CHANGE).to_numpy()
     kept = group_ends(keys) | _next_differs(events.column(_AT))
     events, number, keys = events.filter(pa.array(kept)), number[kept], keys.filter(pa.array(kept))
     if history.skip_unchanged:
@@ -64,29 +60,37 @@ def rebuilt(
     return Folded(rows=rows, deletes=new_deletes, effective=effective)
 
 
+def _needs(rules: ChangeRules) -> tuple[str, History]:
+    """Sequence and names of the history, which mode scd2 always has."""
+    assert rules.sequence is not None
+    assert rules.history is not None
+    return rules.sequence, rules.history
+
+
 def _events(
-    changes: pa.Table,
-    rules: ChangeRules,
-    sequence: str,
-    history: History,
-    schema: pa.Schema,
-    old: pa.Table,
-    tombstones: pa.Table,
+    changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa.Table, tombstones: pa.Table
 ) -> pa.Table:
-    """Everything that is known of the keys of ``changes``; ``_event_change`` is a new change's place there, else -1."""
+    """Everything that is known of the keys of ``changes``; ``_CHANGE`` is a new change's place there, else -1."""
+    sequence, history = _needs(rules)
     new = _event_table(
-        changes, schema, rules, at=changes.column(sequence), rank=_NEW, delete=changes.column(DELETE),
-        order=(changes.column(OBJECT), changes.column(ROW)), change=np.arange(changes.num_rows),
-    )  # fmt: skip
+        changes,
+        schema,
+        rules,
+        at=changes.column(sequence),
+        rank=_NEW,
+        delete=changes.column(DELETE),
+        order=(changes.column(OBJECT), changes.column(ROW)),
+        change=np.arange(changes.num_rows),
+    )
     states = _event_table(old, schema, rules, at=old.column(history.valid_from), rank=_PAST_STATE)
+    # A state that another state ended has an end, too; at that point the other state outranks it.
     ended = old.filter(pc.is_valid(old.column(history.valid_to)))
     ends = _event_table(ended, schema, rules, at=ended.column(history.valid_to), rank=_PAST_DELETE, delete=True)
+    known, count = set(tombstones.column_names), tombstones.num_rows
     gone = pa.table(
-        [tombstones[item.name] if item.name in tombstones.column_names else pa.nulls(tombstones.num_rows, item.type) for item in schema],
-        schema=pa.schema([item.with_nullable(True) for item in schema]),
+        {item.name: tombstones[item.name] if item.name in known else pa.nulls(count, item.type) for item in schema}
     )
     deletes = _event_table(gone, schema, rules, at=tombstones.column(sequence), rank=_PAST_DELETE, delete=True)
-    # A state that another state ended has an end, too; at that point the other state outranks it.
     return pa.concat_tables([new, states, ends, deletes])
 
 
@@ -110,7 +114,7 @@ def _event_table(
     columns[OBJECT] = order[0].cast(pa.int64()) if order else zeros
     columns[ROW] = order[1] if order else zeros
     columns[DELETE] = pa.array(np.full(count, delete)) if isinstance(delete, bool) else delete
-    columns["_event_change"] = pa.array(np.full(count, -1, dtype=np.int64) if change is None else change)
+    columns[_CHANGE] = pa.array(np.full(count, -1, dtype=np.int64) if change is None else change)
     return pa.table(columns)
 
 
@@ -145,7 +149,7 @@ def same(one: pa.Array, other: pa.Array) -> Places:
         pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
         return np.fromiter((repr(a) == repr(b) for a, b in pairs), dtype=bool, count=len(one))
     both_null = pc.and_(pc.is_null(one, nan_is_null=True), pc.is_null(other, nan_is_null=True))
-    equal = pc.fill_null(pc.equal(one, other), False)  # noqa: FBT003 - pyarrow's signature
+    equal = pc.fill_null(pc.equal(one, other), False)
     return np.asarray(pc.or_(equal, both_null).to_numpy(zero_copy_only=False), dtype=bool)
 
 

@@ -88,7 +88,7 @@ class Zones:
 
 
 def may_hold(file: DataFile, zones: dict[str, Zones]) -> bool:
-    """Whether the file can hold a row whose every key column lies in that column's zones, by what its log entry says."""
+    """Whether the log allows that the file holds a row whose every key column lies in that column's zones."""
     return all(_column_may(file, name, zone) for name, zone in zones.items())
 
 

@@ -28,7 +28,7 @@ class Folded:
     effective: Places
 
 
-def last_of_each(changes: pa.Table, rules: ChangeRules, late: Places, schema: pa.Schema) -> Folded:
+def last_of_each(changes: pa.Table, late: Places, schema: pa.Schema) -> Folded:
     """For changes that are the latest of their key: all that are not ``late`` (a mask) take effect."""
     lives = changes if not late.any() else changes.filter(pa.array(~late))
     deletes = lives.column(DELETE)
@@ -101,15 +101,17 @@ def _starts(events: pa.Table, ends: Places) -> Places:
     return found
 
 
-def _overtaken(
-    changes: pa.Table, rules: ChangeRules, sequence: str, old: pa.Table, tombstones: pa.Table
-) -> Places:
+def _overtaken(changes: pa.Table, rules: ChangeRules, sequence: str, old: pa.Table, tombstones: pa.Table) -> Places:
     """Changes that are older than the row, or the delete, that the table knows already."""
     names = [*rules.key, sequence]
     known = pa.concat_tables([old.select(names), tombstones.select(names).cast(old.select(names).schema)])
     if not known.num_rows:
         return np.zeros(changes.num_rows, dtype=bool)
-    newest = pa.table({"k": key_array(known, rules.key), "s": known.column(sequence)}).group_by("k").aggregate([("s", "max")])
+    newest = (
+        pa.table({"k": key_array(known, rules.key), "s": known.column(sequence)})
+        .group_by("k")
+        .aggregate([("s", "max")])
+    )
     found = pc.index_in(key_array(changes, rules.key), value_set=newest["k"].combine_chunks())
     older = pc.less(changes.column(sequence), newest["s_max"].take(found))
-    return np.asarray(pc.fill_null(older, False).to_numpy(), dtype=bool)  # noqa: FBT003 - pyarrow's signature
+    return np.asarray(pc.fill_null(older, False).to_numpy(), dtype=bool)

@@ -121,7 +121,7 @@ class OrderTask:
         yield Share(path=path, rows=changes.num_rows, zones=zones, beaten=beaten)
 
     def _within(self, table: pa.Table) -> pa.Table:
-        table = _completed(table, self.schema)
+        table = completed(table, self.schema)
         if self.low is None and self.high is None:
             return table
         keys = key_array(table, self.rules.key)
@@ -133,8 +133,8 @@ class OrderTask:
         return table.filter(keep)
 
 
-def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Staged changes in the table's final columns: another task may have found a new one."""
+def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Changes in the table's columns: another task, or another writer, may have added one."""
     wanted = pa.schema([*schema, *MARKS])
     if table.schema.equals(wanted):
         return table
@@ -148,7 +148,7 @@ def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def in_order(changes: pa.Table, rules: ChangeRules) -> tuple[pa.Table, dict[int, int]]:
-    """``changes`` by key and order; and where only the latest of a key counts, without the others, counted by object."""
+    """``changes`` by key and order; where only the latest of a key counts, without the others, counted by object."""
     keys = key_array(changes, rules.key)
     ordering = {"k": keys, **{str(n): changes.column(name) for n, name in enumerate(rules.order)}}
     names = list(ordering)

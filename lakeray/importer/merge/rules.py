@@ -9,7 +9,8 @@ from typing import Literal
 import pyarrow as pa
 
 from lakeray.errors import ImportFailed
-from lakeray.spec.merge import History, Operation
+from lakeray.importer.manifest import Manifest
+from lakeray.spec.merge import KEYLESS, History, Operation
 from lakeray.spec.steps import Import
 from lakeray.spec.wrong import nearest
 from lakeray.transform.program import Expectation, ProgramSpec
@@ -83,9 +84,7 @@ class ChangeRules:
             known = [*self.operation.insert, *self.operation.update, *self.operation.delete]
             sql = _is_one_of(self.operation.column, known) or "false"
             needed.append(
-                Expectation(
-                    name=f"{self.operation.column} is a known operation", sql=sql, on_violation="quarantine"
-                )
+                Expectation(name=f"{self.operation.column} is a known operation", sql=sql, on_violation="quarantine")
             )
         return replace(
             spec,
@@ -125,6 +124,22 @@ class ChangeRules:
                         uri=uri,
                         hint="make it a number, text, date or time: by a schema hint, or by CAST in `select`",
                     )
+
+
+def rules_of(manifest: Manifest, plan: Import) -> ChangeRules | None:
+    """How the batch's rows are changes; None when they are plain rows. Raises ImportFailed when the batch was planned
+    in a mode of which the step no longer says what it needs.
+    """
+    if manifest.mode in KEYLESS:
+        return None
+    rules = ChangeRules.of(plan)
+    if rules is None or rules.mode != manifest.mode:
+        raise ImportFailed(
+            f"batch {manifest.batch} was planned in mode {manifest.mode}, and the step now says mode {plan.mode}",
+            hint=f"set the step's mode back to {manifest.mode} until the batch is finished, or close it with "
+            "`lakeray ledger abandon`",
+        )
+    return rules
 
 
 def identifier(name: str) -> str:
