@@ -59,7 +59,7 @@ def going(loads: pa.Table, fate: Fate) -> Iterator[PlannedObject]:
 class Vanished:
     """Loads of objects that were not listed, kept on disk until the listing is known to be whole.
 
-    ``held`` counts imported objects that are listed, ``gone`` those that are not; ``unknown`` those among them whose
+    ``held`` counts imported objects that are listed, ``gone`` those that are not; ``unknown`` are further ones, whose
     rows do not say where they came from and therefore stay.
     """
 
@@ -71,9 +71,9 @@ class Vanished:
 
     def add(self, loads: pa.Table, *, held: int) -> None:
         """One stretch of the comparison."""
-        self.held += held
-        self.gone += pc.count_distinct(loads["uri"]).as_py()
         known = loads.filter(loads["provenance"])
+        self.held += held
+        self.gone += pc.count_distinct(known["uri"]).as_py()
         self.unknown += pc.count_distinct(loads["uri"].filter(pc.invert(loads["provenance"]))).as_py()
         if known.num_rows:
             if self._writer is None:

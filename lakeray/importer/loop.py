@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
 from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance
@@ -80,6 +80,8 @@ class ImportLoop:
         if handle is not None:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
+            if context.table.feed_properties:
+                handle = set_properties(context.table.uri, context.table.feed_properties)
         listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
@@ -114,7 +116,7 @@ class ImportLoop:
         context = self.context
         samples = self._sample(objects)
         self._schema = first_schema(context.source, samples)
-        properties = {**context.table.properties, **context.table_properties}
+        properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
             rules = ChangeRules.of(context.plan)

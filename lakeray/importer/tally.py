@@ -56,6 +56,11 @@ class Tally:
                 f"{planner.changed} objects were changed after they had been imported "
                 f"(changed_objects: {planner.source.changed_objects})"
             )
+        if planner.vanished.unknown:
+            self.note(
+                f"{planner.vanished.unknown} of the objects that are gone were imported before rows said where they "
+                "came from: their rows stay"
+            )
         if counts.temporary:
             self.note(f"{counts.temporary} temporary or hidden objects were left out")
         if counts.young:

@@ -89,6 +89,11 @@ class Table(Spec):
         return self.compression if self.zstd_level is None else Compression(codec="zstd", level=self.zstd_level)
 
     @property
+    def feed_properties(self) -> dict[str, str]:
+        """The Delta property that `change_data_feed` asks for, if it does."""
+        return {"delta.enableChangeDataFeed": "true"} if self.change_data_feed else {}
+
+    @property
     def quarantine_uri(self) -> str:
         """Where refused rows go."""
         return self.quarantine or f"{self.uri.rstrip('/')}_quarantine"
