@@ -13,6 +13,7 @@ from lakeray.failpoints import REGISTRY
 from tests.sample_lake import SampleLake
 
 SCHEMA = ("before_schema_commit", "after_schema_commit")
+TAKE_OUT = ("before_take_out", "after_take_out")  # see tests/unit/importer/test_taking_out.py
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in (*SCHEMA, *TAKE_OUT)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")

@@ -19,7 +19,8 @@ from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
+NOT_HERE = ("before_schema_commit", "after_schema_commit", "before_take_out", "after_take_out")
+KILLED_AT = [name for name in REGISTRY if name not in NOT_HERE]
 
 
 @pytest.fixture
