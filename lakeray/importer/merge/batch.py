@@ -31,7 +31,8 @@ from lakeray.importer.manifest import Manifest
 from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.apply import Applied, ApplyTask
 from lakeray.importer.merge.keys import may_hold
-from lakeray.importer.merge.match import Matched, MatchTask, Part, Place, Places
+from lakeray.importer.merge.lookup import Places
+from lakeray.importer.merge.match import Matched, MatchTask, Part, Place
 from lakeray.importer.merge.order import OrderTask, Share, Survey, SurveyTask, boundaries, surveyed
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.merge.scratch import remove, scratch_uri
@@ -105,6 +106,8 @@ class MergeBatch:
                 adds=merged.files,
                 removes=merged.removes,
                 changes=merged.feed,
+                # A feed that has nothing to tell: every row is as it was.
+                data_change=bool(merged.feed) or not keeps_change_feed(handle),
                 metrics=merged.metrics,
                 metadata=store(merged),
             )
