@@ -33,6 +33,8 @@ REGISTRY: dict[str, str] = {
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }
+OF_CHANGES = ("changes_ordered", "changes_matched", "changes_applied")
+"""Those that only an import of changes passes (modes merge and scd2)."""
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

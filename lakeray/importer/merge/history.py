@@ -34,8 +34,7 @@ def rebuilt(changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa
     events = events.take(
         pc.sort_indices(
             events,
-            sort_keys=[(name, "ascending") for name in (_KEY, _AT, _RANK, OBJECT, ROW)],
-            null_placement="at_start",
+            sort_keys=[(name, "ascending", "at_start") for name in (_KEY, _AT, _RANK, OBJECT, ROW)],
         )
     )
     keys = _plain(events.column(_KEY))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import OF_CHANGES, REGISTRY
 from tests.sample_lake import SampleLake
 
 SCHEMA = ("before_schema_commit", "after_schema_commit")
@@ -23,7 +23,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in (*SCHEMA, *OF_CHANGES)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")

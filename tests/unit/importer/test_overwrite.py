@@ -14,12 +14,12 @@ import pytest
 from deltalake import write_deltalake
 
 from lakeray.delta import commit as commit_module
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import OF_CHANGES, REGISTRY
 from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
+KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit", *OF_CHANGES)]
 
 
 @pytest.fixture
