@@ -345,7 +345,7 @@ class MergeBatch:
         """Forget the deletes that the step need not remember any more."""
         if self._rules.sequence is not None:
             before = self._manifest.created_at - timedelta(seconds=self._rules.remember_deletes_s)
-            tombstones.forget(self._identity, before)
+            tombstones.forget(self._identity, before, batch=self._manifest.batch)
 
 
 def packed(parts: Sequence[Part], slots: int) -> list[list[Part]]:

@@ -37,6 +37,13 @@ def lake(tmp_path):
     return SmallLake(tmp_path, source=HINTS, plan={**MERGE, **DELETES})
 
 
+class Neighbour(SmallLake):
+    """Another pipeline."""
+
+    def workflow(self):
+        return super().workflow().model_copy(update={"workflow": "neighbour"})
+
+
 def rows(lake):
     return {row["id"]: row["v"] for row in lake.rows("id", "v")}
 
@@ -191,7 +198,7 @@ def test_a_table_of_other_files_is_merged_into_row_by_row(tmp_path):
 
 def test_two_imports_into_one_table_end_as_one_after_the_other(tmp_path):
     """Both merge into the same keys at once; each key ends with the later sequence, whoever wrote it."""
-    lakes = [SmallLake(tmp_path / name, source=HINTS, plan=MERGE) for name in ("one", "two")]
+    lakes = [SmallLake(tmp_path / "one", source=HINTS, plan=MERGE), Neighbour(tmp_path / "two", source=HINTS)]
     lakes[1].table = {"uri": lakes[0].table_uri}
     lakes[0].put("a", lines({"id": 0, "seq": 0, "v": "first"}))
     lakes[0].run()
@@ -205,12 +212,12 @@ def test_two_imports_into_one_table_end_as_one_after_the_other(tmp_path):
                 expected[key] = max(expected.get(key, (0, "")), (seq, f"{number}-{turn}"))
             lake.put(f"o{turn}", lines(*changes))
         lake.plan = {**MERGE, "batch": {"max_objects": 1}}
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def work(lake):
         try:
             lake.run()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - told below
             failures.append(error)
 
     contexts = [threading.Thread(target=work, args=(lake,)) for lake in lakes]
