@@ -14,13 +14,12 @@ import pytest
 from deltalake import write_deltalake
 
 from lakeray.delta import commit as commit_module
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT
 from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-NOT_HERE = ("before_schema_commit", "after_schema_commit", "before_take_out", "after_take_out")
-KILLED_AT = [name for name in REGISTRY if name not in NOT_HERE]
+KILLED_AT = list(EVERY_IMPORT)
 
 
 @pytest.fixture
