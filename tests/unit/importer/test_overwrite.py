@@ -129,9 +129,9 @@ def test_rows_that_another_appends_meanwhile_go_with_the_rest(lake, monkeypatch)
     sent = []
 
     def slow(self, handle):
-        if self.number == 2 and self.failpoints and not sent:
+        if self.turn.number == 2 and self.failpoints and not sent:
             write_deltalake(lake.table_uri, foreign, mode="append")
-        sent.append(self.number)
+        sent.append(self.turn.number)
         plain(self, handle)
 
     monkeypatch.setattr(commit_module._Attempt, "_send", slow)
