@@ -20,6 +20,7 @@ from lakeray.delta.table import create_table, open_table, require_table
 from lakeray.delta.upkeep import history, optimize, restore
 from lakeray.errors import ImportFailed, StoreUnavailable, UnsupportedTable
 from lakeray.failpoints import CHANGES, EVERY_IMPORT
+from lakeray.importer.merge import attempt as merge_attempt
 from lakeray.importer.merge import batch as merge_batch
 from lakeray.importer.merge.tombstones import tombstones_uri
 from tests.sample_lake import read
@@ -251,6 +252,7 @@ def test_a_writer_in_between_is_merged_with(lake, monkeypatch, point):
     from lakeray.delta import rewrite
 
     monkeypatch.setattr(merge_batch, "failpoint", between)
+    monkeypatch.setattr(merge_attempt, "failpoint", between)
     monkeypatch.setattr(rewrite, "failpoint", between)
     assert balance(lake.run()) == {"read": 2, "written": 2}
     assert rows(lake) == {1: "new", 2: "b", 5: "five"}
