@@ -20,7 +20,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
-from lakeray.importer.overwrite import overwrite_plan
+from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
@@ -100,7 +100,9 @@ class ImportLoop:
         context = self.context
         ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
-            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
+            for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
+                self._warn_of_others(handle)
+                yield everything
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
@@ -108,6 +110,14 @@ class ImportLoop:
         rest = planner.rest()
         if rest:
             yield rest
+
+    def _warn_of_others(self, handle: TableHandle | None) -> None:
+        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+        if others:
+            self.tally.note(
+                f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
+                "and they do not write it again"
+            )
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
