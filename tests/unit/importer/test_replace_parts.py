@@ -135,7 +135,9 @@ def test_killed(tmp_path, name):
     lake.add("00.json")
     lake.add("01.json")
     lake.import_well()
-    write_deltalake(lake.table_uri, pa.table({"id": pa.array([-1, -2], pa.int64())}), mode="append", schema_mode="merge")
+    write_deltalake(
+        lake.table_uri, pa.table({"id": pa.array([-1, -2], pa.int64())}), mode="append", schema_mode="merge"
+    )
     lake.add("01.json")
     lake.add("02.json")
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill")
