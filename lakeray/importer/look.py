@@ -78,7 +78,7 @@ def plan(context: ImportContext) -> PlanSummary:
     identity = context.identity(handle) if handle else None
     ledger = Ledger(identity) if identity else None
     pending = load_manifest(identity, ledger.recorded() + 1) if identity and ledger else None
-    listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
+    listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
     planner = Planner(source=context.source, limits=context.plan.batch)
     batches, new, size_bytes = 0, 0, 0
     samples: list[str] = []
@@ -124,11 +124,11 @@ def discover(
     name: str, source: Source, *, ledger: Ledger | None, executor: Executor, now: Callable[[], datetime]
 ) -> DiscoverySummary:
     """List the source, read a sample, compare with ``ledger`` where there is one."""
-    listing = open_listing(source, now=now)
+    listing = open_listing(source, now=now, ledger=ledger)
     totals = _Totals()
     for window in rested_difference(listing, ledger):
         totals.add(window)
-    found = open_listing(source, now=now)
+    found = open_listing(source, now=now, ledger=ledger)
     for page in found.pages():
         totals.page(page)
     tasks = [SampleTask(objects=(item,), source=source) for item in choose_sample(totals.sample)]
