@@ -33,6 +33,7 @@ from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow
+from lakeray.transform.written import check_expressions
 
 File = str | Path | Workflow
 
@@ -108,8 +109,12 @@ class Lake:
         self._cluster = Cluster(settings)
 
     def validate(self, file: File) -> Workflow:
-        """Read and check a workflow file."""
-        return file if isinstance(file, Workflow) else load_workflow(file)
+        """Read and check a workflow file, its SQL too."""
+        if isinstance(file, Workflow):
+            return file
+        workflow = load_workflow(file)
+        check_expressions(workflow)
+        return workflow
 
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
         """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
@@ -217,19 +222,8 @@ class Lake:
         return workflow
 
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
-        step = workflow.steps[name]
-        assert step.import_ is not None
-        return ImportContext(
-            tenant=workflow.tenant,
-            workflow=workflow.workflow,
-            run_id="none",
-            step_name=name,
-            step=step,
-            source=workflow.sources[step.import_.from_],
-            table=workflow.tables[step.import_.into],
-            executor=self._executor(name),
-            observer=self._observer,
-            now=utc_now,
+        return ImportContext.of(
+            workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
         )
 
     def _executor(self, name: str) -> Executor:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from lakeray.cli import lakes, unbuilt, views
+from lakeray.cli import acceptances, lakes, unbuilt, views
 from lakeray.cli.options import File, Json, Limit, Step
 from lakeray.cli.reply import Reply
 from lakeray.observability.figures import counted
@@ -149,13 +149,38 @@ def withdraw(
 
 
 @app.command()
-def rebuild(file: File, *, step: Step = None, json: Json = False) -> Reply:
+def rebuild(
+    file: File,
+    *,
+    step: Step = None,
+    accept_table: Annotated[
+        bool, typer.Option("--accept-table", help="Results or manifests are lost for good: take the table as it is.")
+    ] = False,
+    start_over: Annotated[
+        bool, typer.Option("--start-over", help="Likewise, but have every object imported again; rows stay.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do what these two otherwise only tell.")] = False,
+    json: Json = False,
+) -> Reply:
     """Write a lost ledger anew from manifests, results and the table's history.
 
+    Where these are lost too and no backup helps, --accept-table or
+    --start-over is the way out: both tell what is known of each batch and
+    what would be assumed, and change nothing without --yes. Let no run of
+    the workflow go on meanwhile.
+
     [dim]lakeray ledger rebuild orders.yaml --step ingest[/dim]
+    [dim]lakeray ledger rebuild orders.yaml --accept-table[/dim]
     """
+    if accept_table and start_over:
+        raise typer.BadParameter("choose one of --accept-table and --start-over")
     with lakes.opened() as lake:
-        number = lake.ledger(file, step=step).rebuild()
+        ledger = lake.ledger(file, step=step)
+        if accept_table:
+            return acceptances.reply_to(ledger.accept_table(dry_run=not yes), start_over=False, done=yes)
+        if start_over:
+            return acceptances.reply_to(ledger.start_over(dry_run=not yes), start_over=True, done=yes)
+        number = ledger.rebuild()
     return Reply(document={"rows": number}, view=views.good(f"the ledger is rebuilt: {counted(number, 'row')}"))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
@@ -34,7 +34,6 @@ from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.take_out import LoadsOut, settled
 from lakeray.importer.write import Written, write_batch
-from lakeray.objects import join, open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,10 +301,5 @@ class BatchProtocol:
 
     def _discard(self, written: Written) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""
-        for root, files in (
-            (self._context.table.uri, written.files),
-            (self._context.table.quarantine_uri, written.quarantine_files),
-        ):
-            store = open_store(root)
-            for file in files:
-                store.delete(join(root, file.path))
+        remove_staged(self._context.table.uri, written.files)
+        remove_staged(self._context.table.quarantine_uri, written.quarantine_files)

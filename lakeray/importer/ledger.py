@@ -21,7 +21,7 @@ from lakeray.delta.commit import record_rows
 from lakeray.delta.query import file_count, query
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.delta.upkeep import optimize
-from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.errors import ExactlyOnceError, RecordLost, TableError
 from lakeray.importer.identity import ImportId
 from lakeray.importer.result import ObjectOutcome, Result
 
@@ -70,6 +70,13 @@ COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
 KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
 
+_NEWEST_FIRST = "ORDER BY batch DESC, uri, recorded_at DESC"
+_VERSIONS = (
+    f"SELECT {', '.join(IDENTITY)}, batch, recorded_at FROM this "  # noqa: S608 - names of this module
+    "WHERE uri IN (SELECT uri FROM ({chosen}))"
+)
+_PAGE = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -85,12 +92,13 @@ class Ledger:
     def open(self) -> TableHandle | None:
         """The table behind it, or None when nothing was recorded yet.
 
-        Raises ExactlyOnceError when it is the ledger of an earlier table under the same path.
+        Raises RecordLost when it is damaged, ExactlyOnceError when it is the ledger of an earlier table under the
+        same path.
         """
         try:
             handle = open_table(self.identity.ledger_uri)
         except TableError as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the ledger cannot be read: {error.message}",
                 uri=self.identity.ledger_uri,
                 hint="run `lakeray ledger rebuild`: it is made again from manifests, results and the table's history",
@@ -168,20 +176,34 @@ class Ledger:
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table().select(list(columns))
-        where = [f"uri > {_quoted(after)}"] if after is not None else []
-        where += [f"uri <= {_quoted(up_to)}"] if up_to is not None else []
+        where = [f"uri > {quoted(after)}"] if after is not None else []
+        where += [f"uri <= {quoted(up_to)}"] if up_to is not None else []
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         return query(handle, f"SELECT {_selected(handle, columns)} FROM this{condition}")  # noqa: S608 - quoted
 
-    def rows(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+    def rows(self, condition: str = "true") -> pa.Table:
         """Rows for which the SQL ``condition`` holds, newest batch first."""
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table()
-        tail = f" LIMIT {limit}" if limit is not None else ""
-        listed, order = _selected(handle, SCHEMA.names), "batch DESC, uri, recorded_at DESC"
-        full = f"(SELECT {listed} FROM this)"  # noqa: S608
-        return query(handle, f"SELECT * FROM {full} WHERE {condition} ORDER BY {order}{tail}")  # noqa: S608
+        return query(handle, f"SELECT * FROM {_whole(handle)} WHERE {condition} {_NEWEST_FIRST}")  # noqa: S608 - quoted
+
+    def current(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+        """Of each object version the row that counts, where the SQL ``condition`` holds for it, newest batch first.
+
+        At most ``limit``; then memory holds a few times as many rows, however long the ledger is.
+        """
+        handle = self.open()
+        page = None if limit is None else 4 * limit + _PAGE
+        while handle is not None:
+            chosen = f"SELECT * FROM {_whole(handle)} WHERE {condition} {_NEWEST_FIRST}"  # noqa: S608 - quoted
+            chosen += "" if page is None else f" LIMIT {page}"
+            rows = query(handle, chosen)
+            counting = _counting(rows, query(handle, _VERSIONS.format(chosen=chosen)))
+            if page is None or limit is None or counting.num_rows >= limit or rows.num_rows < page:
+                return counting.slice(0, limit)
+            page *= 4  # most of these were replaced by later ones: look further back
+        return SCHEMA.empty_table()
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
@@ -192,7 +214,7 @@ class Ledger:
 
 def batches_of_run(ledger: Ledger, run_id: str) -> list[int]:
     """The batches that a run committed."""
-    return sorted(set(ledger.rows(f"run_id = {_quoted(run_id)}")["batch"].to_pylist()))
+    return sorted(set(ledger.rows(f"run_id = {quoted(run_id)}")["batch"].to_pylist()))
 
 
 def latest(rows: pa.Table) -> pa.Table:
@@ -205,6 +227,16 @@ def latest(rows: pa.Table) -> pa.Table:
     keys = identity_keys(ordered)
     first = pa.compute.index_in(keys, value_set=keys)
     return ordered.filter(pa.compute.equal(first, pa.array(range(len(keys)), pa.int32())))
+
+
+def _counting(rows: pa.Table, versions: pa.Table) -> pa.Table:
+    """Those of ``rows`` that no other of all the ``versions`` of their objects replaces."""
+    if rows.num_rows == 0:
+        return rows
+    newest = latest(versions)
+    place = pc.index_in(identity_keys(rows), value_set=identity_keys(newest))
+    same = [pc.equal(rows[name], newest[name].take(place)) for name in ("batch", "recorded_at")]
+    return latest(rows.filter(pc.and_(*same)))
 
 
 def identity_keys(table: pa.Table) -> pa.Array:
@@ -276,10 +308,16 @@ def _selected(handle: TableHandle, columns: Iterable[str]) -> str:
     return ", ".join(f'CAST(NULL AS {absent[name]}) AS "{name}"' if name in absent else f'"{name}"' for name in columns)
 
 
+def _whole(handle: TableHandle) -> str:
+    """The ledger with all of today's columns, as SQL."""
+    return f"(SELECT {_selected(handle, SCHEMA.names)} FROM this)"  # noqa: S608 - names of ours
+
+
 _SQL_TYPES = {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
+from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, ObjectExists, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
@@ -107,7 +107,9 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, uri: str) -> Manifest:
-        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        """Read the stored form. Raises RecordLost when it is damaged, ExactlyOnceError when it is newer than
+        this version.
+        """
         try:
             raw = orjson.loads(data)
             if raw.pop("format") != FORMAT:
@@ -118,10 +120,10 @@ class Manifest:
             raw["objects"] = [PlannedObject.from_list(row) for row in raw["objects"]]
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the manifest {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version; the batch cannot be finished without it",
+                hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
 
 
@@ -162,6 +164,19 @@ def is_planned(identity: ImportId, batch: int) -> bool:
     except ObjectNotFound:
         return False
     return True
+
+
+def newest_planned(identity: ImportId) -> int:
+    """The highest batch that has a manifest, 0 when none has."""
+    folder = join(identity.folder, "manifests", "")
+    newest = 0
+    try:
+        for page in open_store(folder).list(folder):
+            names = [uri.rpartition("/")[2].removesuffix(".json") for uri in page["uri"].to_pylist()]
+            newest = max([newest, *(int(name) for name in names if name.isdigit())])
+    except ObjectNotFound:  # a local folder that is gone
+        return 0
+    return newest
 
 
 def store_manifest(identity: ImportId, manifest: Manifest) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
 from lakeray.importer import provenance
@@ -28,7 +28,6 @@ from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.objects import join, open_store
 from lakeray.transform.infer import merge_types
 
 
@@ -103,8 +102,8 @@ class _BatchWriter:
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -199,8 +198,8 @@ class _BatchWriter:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -217,10 +216,7 @@ class _BatchWriter:
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
-            for name, item in outcome.expectations.items():
-                known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-                written.expectations[name] = known.model_copy(update=update)
+        written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
         if self._stamp is not None:
             written.table_schema = provenance.with_fields(written.table_schema)
         return written
@@ -285,9 +281,3 @@ def _audit(manifest: Manifest, written: Written) -> None:
             f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
             f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
-
-
-def _remove(root: str, files: Sequence[StagedFile]) -> None:
-    store = open_store(root)
-    for file in files:
-        store.delete(join(root, file.path))

@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -165,21 +165,13 @@ class WorkflowRun:
             self._told(loop.tally.summary(), self._done[name].error)
 
     def _loop(self, name: str, keys: dict[str, bytes]) -> ImportLoop:
-        step = self.workflow.steps[name]
-        assert step.import_ is not None
         title = f"{self.workflow.workflow}/{name} {self.run_id}"
         runner = executor(self.settings.executor, name=title, cluster=self.cluster)
-        context = ImportContext(
-            tenant=self.workflow.tenant,
-            workflow=self.workflow.workflow,
-            run_id=self.run_id,
-            step_name=name,
-            step=step,
-            source=self.workflow.sources[step.import_.from_],
-            table=self.workflow.tables[step.import_.into],
-            executor=runner,
-            observer=self.observer,
-            now=self.now,
+        plain = ImportContext.of(
+            self.workflow, name, run_id=self.run_id, executor=runner, observer=self.observer, now=self.now
+        )
+        context = replace(
+            plain,
             keys=keys,
             task_memory_bytes=self.settings.task_memory_bytes,
             list_pages=None if self.settings.executor == "inline" else partial(parallel_pages, cluster=self.cluster),

@@ -31,7 +31,8 @@ from lakeray.importer.manifest import Manifest
 from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.apply import Applied, ApplyTask
 from lakeray.importer.merge.keys import may_hold
-from lakeray.importer.merge.match import Matched, MatchTask, Part, Place, Places
+from lakeray.importer.merge.lookup import Places
+from lakeray.importer.merge.match import Matched, MatchTask, Part, Place
 from lakeray.importer.merge.order import OrderTask, Share, Survey, SurveyTask, boundaries, surveyed
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.merge.scratch import remove, scratch_uri
@@ -105,6 +106,8 @@ class MergeBatch:
                 adds=merged.files,
                 removes=merged.removes,
                 changes=merged.feed,
+                # A feed that has nothing to tell: every row is as it was.
+                data_change=bool(merged.feed) or not keeps_change_feed(handle),
                 metrics=merged.metrics,
                 metadata=store(merged),
             )
@@ -342,7 +345,7 @@ class MergeBatch:
         """Forget the deletes that the step need not remember any more."""
         if self._rules.sequence is not None:
             before = self._manifest.created_at - timedelta(seconds=self._rules.remember_deletes_s)
-            tombstones.forget(self._identity, before)
+            tombstones.forget(self._identity, before, batch=self._manifest.batch)
 
 
 def packed(parts: Sequence[Part], slots: int) -> list[list[Part]]:

@@ -62,14 +62,18 @@ class ScratchWriter:
                 getattr(self._sink, "discard", self._sink.close)()
 
 
-def read_scratch(root: str, paths: Sequence[str], *, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of scratch files, a row group at a time."""
+def read_scratch(
+    root: str, paths: Sequence[str], *, columns: Sequence[str] | None = None, rows: int = _ROW_GROUP
+) -> Iterator[pa.Table]:
+    """The rows of scratch files, at most ``rows`` at a time."""
     for path in paths:
         uri = join(root, path)
         with open_store(uri).open(uri) as file:
             parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=columns, use_threads=False)
+            for batch in parquet.iter_batches(
+                batch_size=rows, columns=None if columns is None else list(columns), use_threads=False
+            ):
+                yield pa.Table.from_batches([batch])
 
 
 def remove(root: str, paths: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from lakeray.delta.files import data_files
 from lakeray.delta.table import require_table
 from lakeray.delta.upkeep import history
 from lakeray.errors import ImportFailed, StoreUnavailable
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT, TAKE_OUT
 from lakeray.importer import difference
 from lakeray.importer.gone import UNKNOWN_ROWS
 from lakeray.importer.loop import ImportLoop
@@ -29,7 +29,7 @@ from tests.unit.importer.small_lake import SmallLake, lines
 
 MIRROR = {"changed_objects": "replace", "deleted_objects": "delete", "deletion_guard": 1.0}
 MIRROR_TEXT = ", changed_objects: replace, deleted_objects: delete, deletion_guard: 1"
-KILLED_AT = [name for name in REGISTRY if "schema" not in name and "changes_" not in name and "result" not in name]
+KILLED_AT = [name for name in (*EVERY_IMPORT, *TAKE_OUT) if "result" not in name]
 
 
 @pytest.fixture
