@@ -83,10 +83,11 @@ class ImportLoop:
             self._recover(handle)
             if context.table.feed_properties:
                 handle = set_properties(context.table.uri, context.table.feed_properties)
-        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
+        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
+        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
-        for objects in self._plan(handle, listing, planner):
+        for objects in self._plan(ledger, listing, planner):
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -102,9 +103,8 @@ class ImportLoop:
             if table is not None and name.casefold() not in columns:
                 self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
-    def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
+    def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
-        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
             for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
                 self._warn_of_others(handle)
