@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.errors import AuditError
+from lakeray.importer.merge.marks import Marker
 from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns
@@ -80,12 +81,15 @@ class Pipeline:
         now: datetime,
         seed: int,
         keys: Mapping[str, bytes],
+        marker: Marker | None = None,
         bounds: Mapping[tuple[str, str], Bounds] | None = None,
     ) -> None:
         self._step = step
         self._source = source
+        self._marker = marker
         self._preparation = Preparation(step, source, bounds)
-        self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
+        spec = program_spec(step, constraints)
+        self._program = Program(marker.rules.spared(spec) if marker else spec, now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
         self._strangers = Strangers(source.evolution, wanted=step.select)
         self.source_schema = source_schema
@@ -120,7 +124,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows)
+        out, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -192,23 +196,34 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
+        refused: list[pa.Table] = []
+        marked = self._marker.flag(table, rows) if self._marker else None
+        if marked is not None:
+            table, rows = marked.table, marked.rows
+            refused += [marked.quarantined] if marked.quarantined.num_rows else []
         table = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
-        if not fitted.refused:
-            return fitted.table, []
-        keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
-        return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
+        out, keep = fitted.table, None
+        if fitted.refused:
+            keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
+            refused.append(self._misfits(table, rows, fitted.refused, prefix="table"))
+            out = out.filter(keep)
+        if self._marker and marked is not None:
+            out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
+        return out, refused
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
-        for name, item in self.expectations.items():
-            update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
-            self.expectations[name] = item.model_copy(update=update)
+        seen = {
+            name: ExpectationSummary(on_violation=item.on_violation, checked=checked, violated=violations.get(name, 0))
+            for name, item in self.expectations.items()
+        }
+        self.expectations = ExpectationSummary.summed((self.expectations, seen))
 
     def _new_coercer(self) -> Coercer:
         return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))
@@ -237,16 +252,18 @@ def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
     return pa.array(mask)
 
 
+def program_of(step: Step, *, now: datetime, keys: Mapping[str, bytes]) -> Program:
+    """The step's program by itself, to be asked about columns. Raises TransformError for a wrong expression."""
+    return Program(program_spec(step), now=now, seed=0, keys=keys)
+
+
 def output_schema(
     step: Step, source_schema: pa.Schema, *, source: Source, now: datetime, keys: Mapping[str, bytes]
 ) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
-    program = Program(program_spec(step), now=now, seed=0, keys=keys)
+    program = program_of(step, now=now, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
-    preparation = Preparation(step, source)
-    if not preparation.empty:
-        with_rescued = preparation.run(with_rescued.empty_table(), pa.array([], pa.int64())).table.schema
-    made = program.output_schema(with_rescued)
+    made = program.output_schema(Preparation(step, source).output_schema(with_rescued))
     return pa.schema([item for item in made if item.name != RESCUED or RESCUED in step.select])

@@ -16,7 +16,7 @@ from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.transform.cleanse.column import Count
 from lakeray.transform.cleanse.outliers import Bounds
-from lakeray.transform.cleanse.table import Cleansing
+from lakeray.transform.cleanse.table import EVERY, FLAG, OF_TYPE, Cleansing
 from lakeray.transform.mapping import Mapping, Refusal
 
 _TEXTUAL = ("csv", "tsv", "json")
@@ -73,6 +73,10 @@ class Preparation:
             table, rows, origin = table.filter(keep), rows.filter(keep), origin.filter(keep)
         return Prepared(table=table, rows=rows, origin=origin, refused=refused)
 
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The columns that ``run`` makes of ``schema``. Raises TransformError for columns that there are not."""
+        return schema if self.empty else self.run(schema.empty_table(), pa.array([], pa.int64())).table.schema
+
     def _count(self, found: dict[str, dict[str, Count]]) -> None:
         for column, counts in found.items():
             new = {
@@ -128,7 +132,7 @@ def text_columns(step: Step, source: Source) -> frozenset[str]:
         if len(path) == 1 and column.cast is not None and (column.format is not None or column.timezone != "UTC"):
             found.add(str(path[0]))
     for name, rules in step.cleanse.items():
-        if name == "*" or name.startswith("type:") or not any(map(_about_texts, rules)):
+        if name == EVERY or name.startswith(OF_TYPE) or not any(map(_about_texts, rules)):
             continue
         mapped = columns.get(name)
         if mapped is None:
@@ -136,6 +140,30 @@ def text_columns(step: Step, source: Source) -> frozenset[str]:
         elif mapped.from_ is not None and mapped.cast is None and len(parse_path(mapped.from_)) == 1:
             found.add(str(parse_path(mapped.from_)[0]))
     return frozenset(found)
+
+
+def source_columns(step: Step, read: set[str]) -> set[str]:
+    """The source's columns without which mapping and cleansing cannot be, nor the columns of ``read``, which the step's
+    own expressions look at behind them; as far as the step alone says.
+    """
+    flags = {f"{name}{FLAG}" for name, rules in step.cleanse.items() if any(map(_flags, rules))}
+    named = {name for name in step.cleanse if name != EVERY and not name.startswith(OF_TYPE)}
+    named = (named | read) - flags
+    mapping = step.mapping
+    if mapping is None:
+        return named
+    found = set(mapping.flatten)
+    for item in mapping.columns.values():
+        optional = item.cast is not None or item.default is not None or item.keep_json
+        if item.from_ is not None and not optional:
+            found.add(str(parse_path(item.from_)[0]))
+    if mapping.rest == "keep" and not mapping.flatten:  # else a name may be that of a struct's field
+        found |= named - set(mapping.columns)
+    return found
+
+
+def _flags(rule: CleanseRule) -> bool:
+    return rule.outlier is not None and rule.outlier.action == "flag"
 
 
 def _about_texts(rule: CleanseRule) -> bool:
