@@ -82,7 +82,7 @@ class _Search:
     columns: tuple[str, ...]
     found: dict[str, Sketch] = field(default_factory=dict)
 
-    def through(self, objects: Sequence[PlannedObject]) -> None:
+    def through(self, objects: list[PlannedObject]) -> None:
         tasks = [self._task(group) for group in pack(objects, slots=self.context.executor.slots)]
         while tasks:
             again: list[BoundsTask] = []
@@ -107,7 +107,7 @@ class _Search:
         )
 
 
-def batch_bounds(context: ImportContext, objects: Sequence[PlannedObject], schema: pa.Schema) -> BatchBounds:
+def batch_bounds(context: ImportContext, objects: list[PlannedObject], schema: pa.Schema) -> BatchBounds:
     """The bounds of every rule of the step that asks for the batch's own; nothing is read when none does."""
     rules = Preparation(context.step, context.source).batch_rules()
     if not rules:

@@ -257,11 +257,12 @@ TEXTUAL = ("trim", "case", "unicode", "nulls", "replace", "enum")
 
 
 def everywhere_complaints(cleanse: object) -> Iterator[Complaint]:
-    """Rules under ``*`` that would make numbers or dates of whatever text there is."""
-    for selector, of_type in cleanse.items() if isinstance(cleanse, Mapping) else ():
-        for index, rule in enumerate(
-            of_type if isinstance(of_type, list) and str(selector).startswith("type:") else []
-        ):
+    """Rules under ``*`` that would make numbers or dates of whatever text there is; bounds of the batch for columns
+    that are not named.
+    """
+    for selector, listed in cleanse.items() if isinstance(cleanse, Mapping) else ():
+        of_type = str(selector).startswith("type:") and isinstance(listed, list)
+        for index, rule in enumerate(listed if of_type else []):
             kind = _by_the_batch(rule)
             if kind is not None:
                 hint = "bounds of the batch are found for columns that are named"
