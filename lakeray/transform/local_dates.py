@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from lakeray.spec.formats import pattern_regex
+from lakeray.transform import from_text
 from lakeray.transform.delta_types import TIMESTAMP
 from lakeray.transform.moments import to_date
 
@@ -37,6 +38,28 @@ def parse_moments(texts: pa.Array, pattern: str, kind: pa.DataType, zone: str) -
     quick = _iso(texts, pattern)
     if quick is not None:
         return _typed(quick, kind, zone)
+    certain = _certain(texts, pattern)
+    if certain is None:
+        return _parsed(texts, pattern, kind, zone)
+    sure = pc.if_else(certain, texts, pa.scalar(None, pa.string())).cast(pa.timestamp("us"))
+    values = _typed(sure, kind, zone)
+    rest = pc.and_not(texts.is_valid(), certain)
+    return pc.replace_with_mask(values, rest, _parsed(texts.filter(rest), pattern, kind, zone))
+
+
+def _certain(texts: pa.Array, pattern: str) -> pa.BooleanArray | None:
+    """Where a text has a shape and a day that Arrow itself reads rightly; None for patterns that it does not know."""
+    if pattern not in _ISO:
+        return None
+    between = _ISO[pattern][1]
+    clock = f"{between}([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]" if between else ""
+    found = pc.match_substring_regex(texts, f"^{from_text.SURE_DAY}{clock}$")
+    years = pc.invert(pc.starts_with(texts, "0000"))
+    return pc.fill_null(pc.and_(found, years), fill_value=False)
+
+
+def _parsed(texts: pa.Array, pattern: str, kind: pa.DataType, zone: str) -> pa.Array:
+    """The careful way, for any pattern."""
     parts = pc.extract_regex(pc.utf8_trim_whitespace(texts), pattern_regex(pattern))
     names = [field.name for field in parts.type]
     fields = {name: parts.field(name) for name in names}

@@ -59,9 +59,9 @@ class Transformed:
     ``table``: rows to write, masked, in order; ``rows`` their record numbers. ``quarantined`` (schema
     ``QUARANTINED``): ``row`` as given to ``run`` (null after a hook that changed the number of rows), ``rule`` as in
     ``select:<column>``, ``where``, ``expect:<name>`` or ``constraint:<name>``, a ``reason`` without values, and the
-    ``record`` as it was read (or as the hook left it) as JSON, masked. ``dropped`` counts rows by the first ``drop`` expectation that each
-    violates. ``violations`` counts rows by expectation, ``checked`` those that expectations looked at. ``generated``
-    and ``filtered`` include what a hook added or took away.
+    ``record`` as it was read (or as the hook left it) as JSON, masked. ``dropped`` counts rows by the first ``drop``
+    expectation that each violates. ``violations`` counts rows by expectation, ``checked`` those that expectations
+    looked at. ``generated`` and ``filtered`` include what a hook added or took away.
     """
 
     table: pa.Table
