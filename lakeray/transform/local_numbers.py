@@ -15,6 +15,7 @@ from lakeray.transform.coercions import convert
 
 _BLANK = r"[\s\pZ]"
 _MINUS = "\u2212"
+_SURE = r"^-?[0-9]{1,17}(\.[0-9]{1,17})?$"
 _NOTHING = pa.scalar(None, pa.string())
 
 
@@ -27,6 +28,16 @@ def parse_numbers(texts: pa.Array, style: NumberFormat, kind: pa.DataType) -> pa
     quick = _plain(texts, style, kind)
     if quick is not None:
         return quick
+    if style.decimal != "." or not pt.is_floating(kind):
+        return _parsed(texts, style, kind)
+    certain = pc.fill_null(pc.match_substring_regex(texts, _SURE), fill_value=False)
+    values = pc.if_else(certain, texts, _NOTHING).cast(kind)
+    rest = pc.and_not(texts.is_valid(), certain)
+    return pc.replace_with_mask(values, rest, _parsed(texts.filter(rest), style, kind))
+
+
+def _parsed(texts: pa.Array, style: NumberFormat, kind: pa.DataType) -> pa.Array:
+    """The careful way, for any style."""
     grammar = _grammar(style, units=())
     right = pc.fill_null(pc.match_substring_regex(texts, grammar.whole), fill_value=False)
     bare = _digits(pc.if_else(right, texts, _NOTHING), style)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from lakeray.errors import ConfigError
@@ -108,7 +109,8 @@ def masked_rescued(texts: pa.Array | pa.ChunkedArray, masks: Mapping[str, Mask])
         texts = texts.combine_chunks()
     if not masks or texts.null_count == len(texts):
         return texts
-    return pa.array([None if text is None else _masked_text(text, masks) for text in texts.to_pylist()], pa.string())
+    found = pa.array([_masked_text(text, masks) for text in texts.drop_null().to_pylist()], pa.string())
+    return pc.replace_with_mask(texts, texts.is_valid(), found)
 
 
 def _masked_text(text: str, masks: Mapping[str, Mask]) -> str | None:
