@@ -206,6 +206,7 @@ class Lake:
             step=step,
             source=workflow.sources[step.import_.from_],
             table=workflow.tables[step.import_.into],
+            tables=workflow.tables,
             executor=self._executor(name),
             observer=self._observer,
             now=utc_now,

@@ -21,13 +21,11 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
-from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.write import Written, write_batch
 from lakeray.objects import join, open_store
-
-RESULT_KEY = "lakeray.result"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +163,7 @@ class BatchProtocol:
             source_schema=schema_names(written.source_schema),
             new_columns=[item.name for item in new],
             expectations=written.expectations,
+            set_expectations=written.set_expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
         )

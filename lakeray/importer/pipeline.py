@@ -30,11 +30,13 @@ from lakeray.transform.record import records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piped:
-    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances
-    with the reader's refusals.
+    """``table`` is ready to be written, ``numbers`` are the record numbers of its rows (null after a hook that made or
+    took rows), ``quarantined`` (schema ``QUARANTINED``) is to be explained; ``rows`` balances with the reader's
+    refusals.
     """
 
     table: pa.Table
+    numbers: pa.Int64Array
     quarantined: pa.Table
     rows: Rows
 
@@ -113,7 +115,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows)
+        out, numbers, unfit = self._fit(result.table, result.rows)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -127,7 +129,7 @@ class Pipeline:
         )
         if not balance.balanced:
             raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
-        return Piped(table=out, quarantined=quarantined, rows=balance)
+        return Piped(table=out, numbers=numbers, quarantined=quarantined, rows=balance)
 
     def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
         """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
@@ -167,7 +169,7 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
         table = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
@@ -176,9 +178,10 @@ class Pipeline:
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
         if not fitted.refused:
-            return fitted.table, []
+            return fitted.table, rows, []
         keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
-        return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
+        unfit = self._misfits(table, rows, fitted.refused, prefix="table")
+        return fitted.table.filter(keep), rows.filter(keep), [unfit]
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         for name, item in self.expectations.items():

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from lakeray.delta.log import find_transaction, find_transactions
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import ExactlyOnceError, ImportFailed
-from lakeray.importer.batch import RESULT_KEY, BatchProtocol
+from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, is_planned
 from lakeray.importer.restores import lost_batches
-from lakeray.importer.result import Result, load_result
+from lakeray.importer.result import RESULT_KEY, Result, load_result
 from lakeray.objects import ObjectInfo
 
 

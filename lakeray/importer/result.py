@@ -16,10 +16,12 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
 FORMAT = 1
+RESULT_KEY = "lakeray.result"
+"""Under which a commit names its result."""
 Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
 
 
@@ -89,6 +91,7 @@ class Result:
     source_schema: dict[str, str]
     new_columns: list[str] = field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
@@ -110,7 +113,8 @@ class Result:
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
-        raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        for kind in ("expectations", "set_expectations"):
+            raw[kind] = {name: item.model_dump() for name, item in getattr(self, kind).items()}
         return orjson.dumps(raw)
 
     @classmethod
@@ -126,6 +130,8 @@ class Result:
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            found = raw.pop("set_expectations", {})
+            raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExactlyOnceError(

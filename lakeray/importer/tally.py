@@ -12,7 +12,14 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ImportSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+)
 
 MAX_PROBLEMS = 100
 _FINE = ("loaded",)
@@ -28,6 +35,7 @@ class Tally:
         self._batches: list[BatchSummary] = []
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
+        self._set_expectations: dict[str, SetExpectationSummary] = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
         self._phases: Counter[str] = Counter()
@@ -82,6 +90,10 @@ class Tally:
             known = self._expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
             update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
             self._expectations[name] = known.model_copy(update=update)
+        for name, found in done.result.set_expectations.items():
+            before = self._set_expectations.get(name)
+            before = before or SetExpectationSummary(kind=found.kind, on_violation=found.on_violation)
+            self._set_expectations[name] = before.after(found)
         self._new_columns.extend(done.result.new_columns)
 
     def check_hope(self) -> None:
@@ -142,6 +154,7 @@ class Tally:
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
+            set_expectations=self._set_expectations,
             problems=self._problems,
             notes=self.notes,
             started_at=self._started_at,

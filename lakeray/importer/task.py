@@ -23,6 +23,7 @@ from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.source import path_columns, read_options
 from lakeray.importer.stage import Stage
+from lakeray.importer.staged_rows import BESIDE, with_origin
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
@@ -82,6 +83,8 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    places: tuple[int, ...] | None = None
+    """Each object's index in the manifest, where the staged rows shall know it (see ``staged_rows``)."""
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -89,9 +92,9 @@ class TaskSpec:
         """
         worker = _Worker(self)
         try:
-            for planned in self.objects:
+            for number, planned in enumerate(self.objects):
                 failpoint("task_started")
-                yield from worker.load(planned)
+                yield from worker.load(planned, None if self.places is None else self.places[number])
             outcome = worker.finish()
             yield worker.rest()
             yield outcome
@@ -132,14 +135,16 @@ class _Worker:
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
-    def load(self, planned: PlannedObject) -> Iterator[Advanced]:
-        """Read one object to its end, or find out why not."""
+    def load(self, planned: PlannedObject, place: int | None = None) -> Iterator[Advanced]:
+        """Read one object to its end, or find out why not; ``place`` is its index in the manifest, where its rows shall
+        know it.
+        """
         self._stage.begin()
         self._refused.begin()
         account = _Account()
         mark = self._pipeline.mark()
         try:
-            for position in self._chunks(planned, account):
+            for position in self._chunks(planned, account, place):
                 yield from self._progress.during(account.rows.read, position)
         except (ObjectChanged, ObjectNotFound) as error:
             outcome = ObjectOutcome(planned=planned, outcome="superseded", code=error.code, error=error.message)
@@ -163,14 +168,17 @@ class _Worker:
         self._outcomes.append(outcome)
         yield from self._progress.after(0, planned.info.size)
 
-    def _chunks(self, planned: PlannedObject, account: _Account) -> Iterator[int]:
+    def _chunks(self, planned: PlannedObject, account: _Account, place: int | None) -> Iterator[int]:
         """Stage the object chunk by chunk; yields the position in its stored bytes."""
         info = planned.info
         columns = path_columns(self._spec.source, self._pattern, info.uri)
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
                 result = self._pipeline.run(chunk, info, columns)
-                self._stage.add(result.table)
+                table = result.table
+                if place is not None:
+                    table = with_origin(table, index=place, start=account.rows.written, numbers=result.numbers)
+                self._stage.add(table)
                 if chunk.refused:
                     self._refused.add(self._origin.malformed(planned, chunk.refused))
                     account.first_refusal(chunk.refused[0])
@@ -224,6 +232,7 @@ class _Worker:
             partition_by=list(spec.partition_by),
             prefix=f"{spec.prefix}-{suffix}",
             options=options,
+            beside=() if spec.places is None else BESIDE.names,
         )
 
     def _quarantine_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:

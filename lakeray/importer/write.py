@@ -22,7 +22,10 @@ from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.packing import pack
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.set_rules import settle
+from lakeray.importer.settle import Settling, is_settled
+from lakeray.importer.staged_rows import StagedRows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
 from lakeray.objects import join, open_store
 from lakeray.transform.infer import merge_types
@@ -39,6 +42,7 @@ class Written:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     worker_deaths: int = 0
 
     @property
@@ -75,6 +79,7 @@ class _BatchWriter:
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
+        self._places = {item: place for place, item in enumerate(manifest.objects)} if is_settled(context.step) else {}
 
     def run(self) -> Written:
         planned = self._manifest.objects
@@ -87,17 +92,34 @@ class _BatchWriter:
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
+        if is_settled(self._context.step):
+            self._settle(written)
         _audit(self._manifest, written)
         return written
+
+    def _settle(self, written: Written) -> None:
+        """Deduplicate the batch, then hold it to its set expectations."""
+        settling = Settling(
+            self._context,
+            self._manifest,
+            self._handle,
+            files=written.files,
+            outcomes=written.outcomes,
+            schema=written.table_schema,
+            prefix=self._identity.file_prefix(self._manifest.batch, self._attempt),
+        )
+        written.set_expectations = settle(settling)
+        written.files, written.outcomes = settling.files, settling.outcomes
+        written.quarantine_files += settling.quarantine_files
 
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
+        places = tuple(self._places[item] for item in objects) if self._places else None
         context, step = self._context, self._context.step
         return TaskSpec(
             objects=tuple(objects),
@@ -121,6 +143,7 @@ class _BatchWriter:
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            places=places,
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -186,8 +209,7 @@ class _BatchWriter:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -264,7 +286,11 @@ def _audit(manifest: Manifest, written: Written) -> None:
         )
 
 
-def _remove(root: str, files: Sequence[StagedFile]) -> None:
-    store = open_store(root)
-    for file in files:
-        store.delete(join(root, file.path))
+def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
+    """Delete what a task has staged."""
+    for root, files in ((task.table_uri, outcome.files), (task.quarantine_uri, outcome.quarantine_files)):
+        store = open_store(root)
+        for file in files:
+            store.delete(join(root, file.path))
+    if task.places is not None:
+        StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()

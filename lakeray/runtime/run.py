@@ -157,6 +157,7 @@ class WorkflowRun:
             step=step,
             source=self.workflow.sources[step.import_.from_],
             table=self.workflow.tables[step.import_.into],
+            tables=self.workflow.tables,
             executor=runner,
             observer=self.observer,
             now=self.now,
