@@ -26,6 +26,8 @@ REGISTRY: dict[str, str] = {
     "commit_reply": "the commit happened, its reply is not yet seen",
     "after_commit": "the batch is visible, nothing is recorded",
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
+    "before_quarantine_leave": "rows of a reprocessed batch are in the table, and in quarantine still",
+    "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }

@@ -8,12 +8,14 @@ written by the same planner; when another importer writes one, the comparison be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
-from lakeray.errors import TransformError, UnsupportedTable
+from lakeray.delta.table import TableHandle, create_table, open_table, require_table
+from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -24,6 +26,7 @@ from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.reprocess import Choice, plan_reprocess
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -52,6 +55,7 @@ class ImportLoop:
     _schema: pa.Schema | None = None
     _recorded: int = 0
     _restores_checked: int = 0
+    _refused_upto: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -71,6 +75,32 @@ class ImportLoop:
                 self.tally.note("another importer works on this table too: each batch counts once, whoever finishes it")
                 continue
             return
+
+    def reprocess(self, choice: Choice) -> None:
+        """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
+
+        Called again after an error, it goes on; rows that it refused anew are not taken twice. Raises what ``drain``
+        raises, and ImportFailed where there is nothing to go on with.
+        """
+        handle = open_table(self.context.table.uri)
+        if handle is None or self.context.mode == "overwrite":
+            raise ImportFailed(
+                f"rows cannot be reprocessed into {self.context.table.uri}",
+                uri=self.context.table.uri,
+                hint="the table is not there yet" if handle is None else "mode overwrite reads its objects whole: run",
+            )
+        handle.check_writable(mode=self.context.mode)
+        while True:
+            self.context.check_cancelled()
+            self._recover(handle)
+            if self._refused_upto is None:
+                self._refused_upto = self._recorded
+            plan = plan_reprocess(self.context, self.context.identity(handle), choice, upto=self._refused_upto)
+            if plan is None:
+                return
+            with suppress(_Overtaken):
+                self._import(handle, plan.objects, extra=plan.extra)
+            handle = require_table(self.context.table.uri)
 
     def _pass(self, *, retry_failed: bool) -> None:
         context = self.context
@@ -136,7 +166,14 @@ class ImportLoop:
                 found.extend(told.message)
         return sorted(found, key=lambda sample: sample.uri)
 
-    def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:
+    def _import(
+        self,
+        handle: TableHandle,
+        objects: list[PlannedObject],
+        *,
+        replays: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
@@ -148,6 +185,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
+            extra=extra,
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -19,7 +19,8 @@ from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
+"""A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,6 +67,11 @@ class Manifest:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def kind(self) -> Literal["objects", "reprocess"]:
+        """Whether whole objects are imported, or rows of theirs that are in quarantine (``extra["reprocess"]``)."""
+        return "reprocess" if "reprocess" in self.extra else "objects"
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the objects to be read."""
         return sum(planned.info.size for planned in self.objects if planned.skip is None)
@@ -74,7 +80,7 @@ class Manifest:
         """The stored form."""
         return orjson.dumps(
             {
-                "format": FORMAT,
+                "format": FORMAT if self.kind == "objects" else REPROCESS_FORMAT,
                 "batch": self.batch,
                 "app_id": self.app_id,
                 "source_uri": self.source_uri,
@@ -93,7 +99,7 @@ class Manifest:
         """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") not in (FORMAT, REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -122,6 +128,7 @@ def new_manifest(
     mode: Mode,
     now: datetime,
     replays: int | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> Manifest:
     """A plan that is not stored yet."""
     return Manifest(
@@ -134,6 +141,7 @@ def new_manifest(
         mode=mode,
         objects=objects,
         replays=replays,
+        extra=extra or {},
     )
 
 

@@ -19,7 +19,7 @@ from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
 RESULT_KEY = "lakeray.result"
 """Under which a commit names its result."""
 Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
@@ -95,6 +95,8 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    reprocessed: str | None = None
+    """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
 
     @property
     def rows(self) -> Rows:
@@ -109,7 +111,7 @@ class Result:
     def to_bytes(self) -> bytes:
         """The stored form."""
         raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        raw["format"] = FORMAT
+        raw["format"] = FORMAT if self.reprocessed is None else REPROCESS_FORMAT
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
@@ -122,7 +124,7 @@ class Result:
         """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") not in (FORMAT, REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )

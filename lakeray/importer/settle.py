@@ -152,7 +152,8 @@ class Settling:
         options = WriteOptions(
             target_file_bytes=context.table.target_file_size,
             row_group_bytes=context.task_memory_bytes // ROW_GROUP_SHARE,
-            compression_level=context.table.zstd_level,
+            compression=context.table.codec.codec,
+            compression_level=context.table.codec.effort,
             indexed=Indexed.of_properties(self.handle.properties),
         )
         refusal = None

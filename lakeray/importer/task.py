@@ -13,13 +13,14 @@ from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.statistics import Indexed
 from lakeray.delta.writer import StagedWriter
-from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
+from lakeray.errors import AccessDenied, ImportFailed, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.readers import ReadOptions, read
-from lakeray.importer.readers.port import Refused
+from lakeray.importer.readers.port import Chunk, Refused
+from lakeray.importer.requeued import Requeued, Stays, restorer
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.source import path_columns, read_options
 from lakeray.importer.stage import Stage
@@ -85,6 +86,8 @@ class TaskSpec:
     memory_bytes: int
     places: tuple[int, ...] | None = None
     """Each object's index in the manifest, where the staged rows shall know it (see ``staged_rows``)."""
+    requeued: Requeued | None = None
+    """Where the rows come from when only those of the objects are meant that are in quarantine."""
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -159,7 +162,8 @@ class _Worker:
         else:
             self._stage.keep()
             self._refused.keep()
-            self._outcomes.append(account.outcome(planned))
+            outcome = account.outcome(planned)
+            self._outcomes.append(outcome if self._spec.requeued is None else replace(outcome, bytes_read=0))
             yield from self._progress.after(account.rows.read, planned.info.size)
             return
         self._pipeline.rewind(mark)
@@ -172,20 +176,53 @@ class _Worker:
         """Stage the object chunk by chunk; yields the position in its stored bytes."""
         info = planned.info
         columns = path_columns(self._spec.source, self._pattern, info.uri)
+        if self._spec.requeued is not None:
+            try:
+                for chunk in self._requeued(self._spec.requeued, planned, account):
+                    self._put(planned, chunk, columns, account, place)
+                    yield 0
+            except (ReadError, ObjectChanged, ObjectNotFound) as error:  # of the quarantine, never the object's outcome
+                raise ImportFailed(f"the quarantine cannot be read: {error.message}", uri=error.uri) from error
+            return
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
-                result = self._pipeline.run(chunk, info, columns)
-                table = result.table
-                if place is not None:
-                    table = with_origin(table, index=place, start=account.rows.written, numbers=result.numbers)
-                self._stage.add(table)
-                if chunk.refused:
-                    self._refused.add(self._origin.malformed(planned, chunk.refused))
-                    account.first_refusal(chunk.refused[0])
-                if result.quarantined.num_rows:
-                    self._refused.add(self._origin.violations(planned, result.quarantined))
-                account.add(result.rows)
+                self._put(planned, chunk, columns, account, place)
                 yield min(file.tell(), info.size)
+
+    def _put(
+        self,
+        planned: PlannedObject,
+        chunk: Chunk,
+        columns: Mapping[str, str | None],
+        account: _Account,
+        place: int | None,
+    ) -> None:
+        """Take a chunk through the pipeline and stage what comes out."""
+        result = self._pipeline.run(chunk, planned.info, columns)
+        table = result.table
+        if place is not None:
+            table = with_origin(table, index=place, start=account.rows.written, numbers=result.numbers)
+        self._stage.add(table)
+        if chunk.refused:
+            self._refused.add(self._origin.malformed(planned, chunk.refused))
+            account.first_refusal(chunk.refused[0])
+        if result.quarantined.num_rows:
+            self._refused.add(self._origin.violations(planned, result.quarantined))
+        account.add(result.rows)
+
+    def _requeued(self, requeued: Requeued, planned: PlannedObject, account: _Account) -> Iterator[Chunk]:
+        """The object's rows that are in quarantine; those that cannot be restored are staged to stay there."""
+        spec = self._spec
+        source = restorer(
+            spec.source, spec.step, self._pipeline.source_schema, chunk_bytes=spec.memory_bytes // CHUNK_SHARE
+        )
+        for rows in requeued.rows(planned):
+            for found in source.chunks(planned, rows):
+                if isinstance(found, Stays):
+                    self._refused.add(self._origin.again(found.rows))
+                    account.stays(found)
+                else:
+                    yield found
 
     def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
         """A column that the path gives is read only where the object has it: a reader fills what it was told to
@@ -287,6 +324,13 @@ class _Account:
     def first_refusal(self, refused: Refused) -> None:
         """Where the object is broken first, for the ledger."""
         self._first = self._first or refused
+
+    def stays(self, found: Stays) -> None:
+        """Rows of the quarantine that it keeps as they are."""
+        count = found.rows.num_rows
+        self.rows = self.rows + Rows(read=count, quarantined=count)
+        reason = f"{count} rows stay in quarantine, they cannot be read again: {found.reason}"
+        self._first = self._first or Refused(row=0, reason=reason)
 
     def outcome(self, planned: PlannedObject) -> ObjectOutcome:
         """The outcome of an object that was read to its end."""

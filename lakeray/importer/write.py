@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle
-from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.packing import pack
+from lakeray.importer.requeued import Requeued
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.set_rules import settle
@@ -144,6 +145,7 @@ class _BatchWriter:
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
             places=places,
+            requeued=Requeued.of(self._manifest),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -173,6 +175,13 @@ class _BatchWriter:
         self._deaths += 1
         self._blame_the_object(died)
         objects = task.objects
+        if len(objects) == 1 and self._manifest.kind == "reprocess":
+            # Not the object's outcome: it was imported, and would be read whole again.
+            raise ImportFailed(
+                f"the worker that took rows of {objects[0].info.uri} out of quarantine died: {died.reason}",
+                uri=objects[0].info.uri,
+                hint="nothing was committed; `lakeray ledger abandon` closes the batch, the rows stay in quarantine",
+            )
         if len(objects) == 1:
             reason = f"the worker that read this object died: {died.reason}"
             limit = self._context.source.max_tries
