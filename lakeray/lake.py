@@ -150,7 +150,7 @@ class Lake:
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
 
-    def quarantine(self, file: File, *, table: str | None = None, step: str | None = None) -> QuarantineOf:
+    def quarantine(self, file: File, *, table: str | None = None, step: str | None = None) -> QuarantineOf[Run]:
         """The refused rows of the workflow's import steps: of all, of those into ``table``, or of one ``step``."""
         workflow = self.validate(file)
         _known([table] if table else [], workflow.tables, "table")
@@ -164,18 +164,18 @@ class Lake:
                 uri = workflow.tables[plan.into].quarantine_uri
                 imports.append(Import(step=name, pipeline=pipeline, quarantine_uri=uri))
 
-        def reprocessing(name: str, choice: Choice) -> WorkflowRun:
-            refuse_unbuilt(workflow, steps={name})
-            return WorkflowRun(
-                workflow=workflow,
+        def start(name: str, choice: Choice) -> Run:
+            work = WorkflowRun(
+                workflow=self._runnable(workflow, [name]),
                 settings=self._settings,
                 cluster=self._cluster,
                 observer=self._observer,
                 steps=[name],
                 reprocess=choice,
             )
+            return Run(work)
 
-        return QuarantineOf(imports, reprocessing)
+        return QuarantineOf(imports, start)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""

@@ -2,7 +2,7 @@
 
 Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one
 more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
-killed process.
+killed process. What only reprocessing passes is in ``test_reprocess_kills``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from lakeray.failpoints import REGISTRY
 from tests.sample_lake import SampleLake
 
 SCHEMA = ("before_schema_commit", "after_schema_commit")
+REPROCESSING = ("before_quarantine_leave", "after_quarantine_leave")
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA + REPROCESSING])
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
