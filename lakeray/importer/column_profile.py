@@ -126,7 +126,8 @@ def _numbers(column: pa.ChunkedArray) -> Values:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return np.empty(0)
     values = np.asarray(column.drop_null().cast(pa.float64(), safe=False).to_numpy())
-    return values[np.isfinite(values)]
+    finite: Values = values[np.isfinite(values)]
+    return finite
 
 
 def stability_index(earlier: list[Mapping[str, float]], now: ColumnProfile) -> float:

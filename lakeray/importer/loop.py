@@ -25,7 +25,7 @@ from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
-from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.reprocess import Choice, plan_reprocess
 from lakeray.importer.schema import (
     Sampled,
@@ -227,7 +227,7 @@ class ImportLoop:
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
         for batch, objects in lost.batches:
-            self._import(handle, objects, replays=batch)
+            self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(
                 f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
             )

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from lakeray.delta.table import require_table
+from lakeray.delta.upkeep import restore
 from lakeray.errors import ExactlyOnceError, ImportFailed
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.manifest import Manifest, load_manifest, manifest_uri
 from lakeray.importer.reprocess import Choice
-from lakeray.importer.result import Result
 from lakeray.objects import open_store
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
@@ -74,7 +74,6 @@ def test_the_manifest_names_the_rows_and_cannot_be_taken_for_one_of_objects(lake
     assert again == manifest
     with pytest.raises(ExactlyOnceError, match="newer version"):
         Manifest.from_bytes(json.dumps({**raw, "format": 3}).encode(), uri="x")
-    assert Result
 
 
 @pytest.mark.parametrize(
@@ -244,3 +243,22 @@ def test_a_quarantine_of_an_earlier_version_gets_its_new_column(lake, monkeypatc
     other.step = {"expect": {"small": {"sql": "id < 0", "on_violation": "quarantine"}}}
     assert balance(reprocess(other)) == {"read": 1, "quarantined": 1}
     assert require_table(other.quarantine_uri).schema.names[-1] == "masked"
+
+
+@pytest.mark.parametrize("target", ["before the reprocessing", "before everything"])
+def test_a_restore_that_took_reprocessed_rows_away_brings_them_back_once(lake, target):
+    """Restored to before the reprocessing, its rows come again from the quarantine's old version; restored to before
+    their objects, these come again whole, and nothing twice. What is refused is in quarantine once.
+    """
+    loosen(lake)
+    reprocess(lake)
+    rows, refused = sorted(lake.rows("id")), lake.quarantined("row", "rule", "object_uri")
+    versions = require_table(lake.table_uri).version
+    restore(lake.table_uri, versions - 1 if target == "before the reprocessing" else 0)
+    assert sorted(lake.rows("id")) != rows
+    lake.plan = {"on_restore": "reimport"}
+    summary = lake.run()
+    assert [batch.replays for batch in summary.batches] == [2 if target == "before the reprocessing" else 1]
+    assert sorted(lake.rows("id")) == rows
+    assert lake.quarantined("row", "rule", "object_uri") == refused
+    assert balance(lake.run()) == {}
