@@ -18,6 +18,8 @@ REGISTRY: dict[str, str] = {
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",
     "task_staged": "a task has written its files, its outcome was not returned",
+    "rows_struck": "staged files were written anew without some rows, the old ones are there still",
+    "batch_settled": "duplicates are gone and set expectations hold, the result is not written",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
     "before_schema_commit": "new columns are known, not yet added",

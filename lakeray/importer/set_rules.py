@@ -18,6 +18,7 @@ import pyarrow as pa
 from lakeray.delta.query import row_count
 from lakeray.delta.table import open_table
 from lakeray.errors import ExpectationFailed, ImportFailed, TransformError
+from lakeray.failpoints import failpoint
 from lakeray.importer.batch_query import PythonTask, SqlTask
 from lakeray.importer.column_profile import (
     ColumnProfile,
@@ -55,6 +56,7 @@ def settle(settling: Settling) -> dict[str, SetOutcome]:
             if rule.on_violation == "fail" and not found[name].passed:
                 _fail(settling, name, found[name])
         settling.staged.forget_origin()
+        failpoint("batch_settled")
     except BaseException:
         settling.discard()
         raise

@@ -18,6 +18,7 @@ from lakeray.delta.staged import StagedFile
 from lakeray.delta.statistics import Indexed
 from lakeray.delta.table import TableHandle
 from lakeray.errors import StoreUnavailable, TransformError
+from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.context import ImportContext
 from lakeray.importer.duplicates import DuplicateTask, TableAt, shares
@@ -132,6 +133,7 @@ class Settling:
             self._made.extend(done.files)
             self.quarantine_files.extend(done.quarantine_files)
             self._account(done, quarantined=refused is not None)
+        failpoint("rows_struck")
         replaced = [file for place, file in enumerate(self.files) if place in marks]
         self.files = [file for place, file in enumerate(self.files) if place not in marks]
         self.files += [file for done in struck for file in done.files]

@@ -82,6 +82,12 @@ class Tally:
                 f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
             )
             return
+        if done.result.reprocessed is not None:
+            rows = done.result.rows
+            self.note(
+                f"batch {done.summary.number} took {rows.read} rows out of quarantine: {rows.written} are in the table "
+                f"now, {rows.quarantined} stay"
+            )
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:

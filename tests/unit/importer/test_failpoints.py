@@ -2,7 +2,8 @@
 
 Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one
 more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
-killed process. What only reprocessing passes is in ``test_reprocess_kills``.
+killed process. What only reprocessing and rules over sets pass is in
+``test_reprocess_kills`` and ``test_set_kills``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from lakeray.failpoints import REGISTRY
 from tests.sample_lake import SampleLake
 
 SCHEMA = ("before_schema_commit", "after_schema_commit")
-REPROCESSING = ("before_quarantine_leave", "after_quarantine_leave")
+ELSEWHERE = ("before_quarantine_leave", "after_quarantine_leave", "rows_struck", "batch_settled")
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA + REPROCESSING])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA + ELSEWHERE])
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
