@@ -1,4 +1,4 @@
-"""Whatever objects hold, however they are spread over tasks, batches and shares: the rows that stay are the oracle's."""
+"""However objects are spread over tasks, batches and shares, the rows that stay are the oracle's."""
 
 from __future__ import annotations
 
