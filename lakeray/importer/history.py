@@ -25,6 +25,6 @@ def earlier_results(identity: ImportId, handle: TableHandle, *, batch: int, coun
             result = load_result(identity, commits[number].metadata()[RESULT_KEY])
         except (ExactlyOnceError, KeyError):
             continue  # a comparison can do without one of them
-        if not result.abandoned and result.replays is None:
+        if not result.abandoned and result.replays is None and result.reprocessed is None:
             found.append(result)
     return found

@@ -1,9 +1,9 @@
 """Rows that come out of quarantine once more, as a reader would give them.
 
 What was refused is taken from the quarantine where that holds it as it was: ``raw`` is read again by the source's
-reader, ``record`` is JSON whose types the coercer restores. Rows that the quarantine holds otherwise (masked, cut, as
-they would have been written, or as a hook made them) are read again from the object version that they came from, by
-their number in it. A row that neither gives stays in quarantine as it is.
+reader, ``record`` is JSON whose types the coercer restores. Rows that the quarantine holds otherwise (masked or perhaps
+masked, cut, as they would have been written, or as a hook made them) are read again from the object version that they
+came from, by their number in it. A row that neither gives stays in quarantine as it is.
 """
 
 from __future__ import annotations
@@ -89,14 +89,12 @@ class Restorer:
             yield from self._from_object(planned, chosen["object"])
 
     def _way(self, row: dict[str, object]) -> str:
-        masked = row["masked"] if row["masked"] is not None else bool(self.step.mask)
-        rule, raw = str(row["rule"]), row["raw"]
-        if masked or self.step.mask or self.step.apply or rule.startswith(_AS_WRITTEN):
-            return "object"
-        if row["record"] is not None:
-            return "record"
-        whole = isinstance(raw, bytes) and len(raw) < RAW_LIMIT
-        return "raw" if whole and self._raw_options() is not None else "object"
+        """Where a row is taken from. Bytes that are there were never masked; a record only where it says so."""
+        raw, as_written = row["raw"], str(row["rule"]).startswith(_AS_WRITTEN)
+        if isinstance(raw, bytes) and len(raw) < RAW_LIMIT and self._raw_options() is not None:
+            return "raw"
+        genuine = row["record"] is not None and row["masked"] is False
+        return "record" if genuine and not as_written and not self.step.apply else "object"
 
     def _raw_options(self) -> ReadOptions | None:
         """How to read one record by itself, in UTF-8 whatever the object is in; None where it does not stand by

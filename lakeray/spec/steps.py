@@ -223,8 +223,8 @@ class Step(Choice):
     deduplicate: Deduplicate | None = None
     """How duplicates are told and which row stays. Default: all rows stay. Import only."""
     expect_set: dict[Name, SetExpect] = Field(default_factory=dict)
-    """Named conditions that the rows of a batch must meet together, after duplicates went. Default: none. Import
-    only."""
+    """Named conditions that the rows of a batch must meet together, after duplicates went. Rows that come out of
+    quarantine must meet `unique`, `references` and `range` alone. Default: none. Import only."""
     retry: Retry = Retry()
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None

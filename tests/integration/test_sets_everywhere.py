@@ -35,7 +35,7 @@ steps:
     expect_set:
       known: {references: {column: customer, to: customers.id}, on_violation: quarantine}
       one_email: {unique: [email], against: table, on_violation: quarantine}
-      enough: {sql: "SELECT count(*) > 2 AND min(day) > DATE '2023-01-01' FROM batch", on_violation: WHEN}
+      enough: {sql: "SELECT count(*) > 2 AND min(day) > DATE '2023-01-01' FROM batch", on_violation: fail}
       spread: {distribution: {column: amount, metric: mean}, on_violation: warn}
 """
 
@@ -56,8 +56,8 @@ def fill(root):
     put(root, "raw/b.json", order(2, 3), order(4, 2), order(5, 2, email="4@x"), order(6, 2, amount=500.0))
 
 
-def workflow(root, *, limit=100, when="fail"):
-    return load_workflow(TEXT.replace("ROOT", root.rstrip("/")).replace("LIMIT", str(limit)).replace("WHEN", when))
+def workflow(root, *, limit=100):
+    return load_workflow(TEXT.replace("ROOT", root.rstrip("/")).replace("LIMIT", str(limit)))
 
 
 def check(root, settings):
@@ -73,7 +73,7 @@ def check(root, settings):
     seen = query(orders, "SELECT id, CAST(day AS VARCHAR) AS day FROM this ORDER BY id").to_pylist()
     assert [tuple(row.values()) for row in seen] == [(1, "2024-05-02"), (2, "2024-05-03"), (4, "2024-05-02")]
 
-    quarantine = lake.quarantine(workflow(root, limit=1000, when="warn"), step="ingest")
+    quarantine = lake.quarantine(workflow(root, limit=1000), step="ingest")
     assert quarantine.count().to_pydict()["rule"] == ["expect:small", "expect_set:known", "expect_set:one_email"]
     again = quarantine.reprocess().result(timeout=200)
     assert again.state == "succeeded", again.errors
@@ -81,7 +81,7 @@ def check(root, settings):
     assert (rows.read, rows.written, rows.quarantined) == (3, 1, 2)
     assert query(require_table(f"{root}silver/orders"), "SELECT id FROM this WHERE id = 6").num_rows == 1
     assert quarantine.count().to_pydict()["rule"] == ["expect_set:known", "expect_set:one_email"]
-    assert lake.run(workflow(root, when="warn")).result(timeout=200).steps[1].imported.rows.read == 0
+    assert lake.run(workflow(root)).result(timeout=200).steps[1].imported.rows.read == 0
 
 
 def test_everywhere_the_same(lake_root, monkeypatch):

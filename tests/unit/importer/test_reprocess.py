@@ -178,6 +178,31 @@ def test_rows_that_can_be_read_nowhere_any_more_stay_and_it_is_said(tmp_path):
     assert lake.outcomes() == {"a.json": "partly_loaded"}, "never one that would be read whole again"
 
 
+def test_a_mask_that_was_taken_away_brings_the_values_back_and_a_new_one_hides_them(tmp_path):
+    lake = masked(tmp_path)
+    lake.step = {"expect": {"small": LARGE}}
+    reprocess(lake)
+    assert sorted(lake.rows("email"))[1] == "b@x"
+    other = SmallLake(tmp_path / "other", step={"expect": {"small": SMALL}})
+    path = other.put("a.json", lines({"id": 500, "email": "b@x"}, {"id": 1, "email": "a@x"}))
+    other.run()
+    path.unlink()
+    other.step = {"expect": {"small": LARGE}, "mask": {"email": {"redact": "-"}}}
+    assert balance(reprocess(other)) == {"read": 1, "written": 1}
+    assert sorted(other.rows("email")) == ["-", "a@x"]
+
+
+def test_what_a_sources_batch_is_like_is_not_asked_of_a_handful_of_rows(lake):
+    loosen(lake)
+    lake.step["expect_set"] = {
+        "many": {"row_count": {"min": 1000}, "on_violation": "fail"},
+        "known": {"range": {"column": "id", "max": 550}, "on_violation": "warn"},
+    }
+    summary = reprocess(lake)
+    assert {name: found.violated for name, found in summary.set_expectations.items()} == {"known": 1}
+    assert sorted(lake.rows("id")) == [1, 2, 500, 600]
+
+
 def test_rows_refused_by_a_set_expectation_are_read_from_the_object(tmp_path):
     rule = {"unique": ["id"], "against": "table", "on_violation": "quarantine"}
     lake = SmallLake(tmp_path, step={"expect_set": {"one": rule}, "select": {"twice": "2 * id"}})
