@@ -19,7 +19,11 @@ from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
+ELSEWHERE = (
+    *("before_schema_commit", "after_schema_commit"),
+    *("before_quarantine_leave", "after_quarantine_leave", "rows_struck", "batch_settled"),
+)
+KILLED_AT = [name for name in REGISTRY if name not in ELSEWHERE]
 
 
 @pytest.fixture
