@@ -99,7 +99,7 @@ class Manifest:
         """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") not in (FORMAT, REPROCESS_FORMAT):
+            if raw.pop("format") != (REPROCESS_FORMAT if "reprocess" in raw["extra"] else FORMAT):
                 raise ExactlyOnceError(
                     "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )

@@ -124,7 +124,7 @@ class Result:
         """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") not in (FORMAT, REPROCESS_FORMAT):
+            if raw.pop("format") != (FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
