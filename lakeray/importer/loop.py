@@ -88,6 +88,7 @@ class ImportLoop:
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(ledger, listing, planner):
+            self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -106,9 +107,7 @@ class ImportLoop:
     def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
         if context.mode == "overwrite":
-            for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
-                self._warn_of_others(handle)
-                yield everything
+            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
@@ -116,7 +115,10 @@ class ImportLoop:
         yield from planner.finish()
 
     def _warn_of_others(self, handle: TableHandle | None) -> None:
-        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+        plan = self.context.plan
+        if handle is None or plan.mode != "overwrite" or plan.replace_where is not None or plan.partitions != "all":
+            return
+        others = other_imports(self.context.identity(handle), handle.properties)
         if others:
             self.tally.note(
                 f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
