@@ -10,7 +10,7 @@ import pytest
 import lakeray
 from lakeray.config import Settings
 from lakeray.objects import join
-from tests.sample_lake import SampleLake
+from tests.sample_lake import SampleLake, read
 
 MIRROR = ", changed_objects: replace, deleted_objects: delete, deletion_guard: 1"
 
@@ -72,3 +72,31 @@ def test_on_s3(tmp_path, s3_server, cloud_environment):
     lake.remove(join(lake.source_uri, "99.json"))
     lake.import_well()
     check(lake)
+
+
+@pytest.mark.s3
+def test_a_delta_source_on_s3(tmp_path, s3_server, cloud_environment):
+    """The changes of one table, merged into another, make the same table."""
+    cloud_environment(s3_server.env)
+    first = mirrored(s3_server.new_bucket(), tmp_path)
+    copy = first.root.rstrip("/") + "/copy"
+    operation = "{column: _change_type, insert: [insert], update: [update_postimage], delete: [delete]}"
+    file = tmp_path / "copy.yaml"
+    file.write_text(f"""
+workflow: copy
+sources:
+  orders: {{uri: "{first.table_uri}", format: delta}}
+tables:
+  copy: {{uri: "{copy}"}}
+steps:
+  ingest:
+    import: {{from: orders, into: copy, mode: merge, key: [id], sequence: _commit_version, operation: {operation}}}
+""")
+    first.table = ", change_data_feed: true"
+    for _ in range(2):
+        first.import_well()
+        summary = first.connect().run(file).result()
+        assert summary.state == "succeeded", summary.errors
+        rows = read(copy)
+        assert sorted(rows["id"].to_pylist()) == sorted(first.ids.elements())
+        first.remove(join(first.source_uri, "00.json"))

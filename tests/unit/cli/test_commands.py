@@ -22,6 +22,14 @@ COMMANDS = {
     ),
     ("ledger", "reset", FILE, "--all"): ("reset", ("reset", None, None, None)),
     ("ledger", "abandon", FILE, "--step", "ingest", "--yes"): ("abandoned", ("ledger", FILE, "ingest")),
+    ("ledger", "withdraw", FILE, "--batch", "1", "--batch", "2", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, None, [1, 2], None),
+    ),
+    ("ledger", "withdraw", FILE, "--step", "ingest", "--run", "run-1", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, "ingest", None, "run-1"),
+    ),
     ("ledger", "rebuild", FILE): ("rows", ("rebuild",)),
     ("quarantine", "list", FILE, "--table", "orders", "--limit", "7"): ("rows", ("quarantine", FILE, "orders", 7)),
     ("tables", "history", FILE, "orders", "-n", "3"): ("versions", ("history", 3)),
@@ -82,7 +90,15 @@ def test_doctor_fails_with_a_failed_check(lake, tell):
     assert tell("doctor", "--json").document["ok"] is False
 
 
-@pytest.mark.parametrize("arguments", [("ledger", "reset", FILE), ("ledger", "abandon", FILE)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ledger", "reset", FILE),
+        ("ledger", "abandon", FILE),
+        ("ledger", "withdraw", FILE, "--batch", "1"),
+        ("ledger", "withdraw", FILE, "--yes"),
+    ],
+)
 def test_what_cannot_be_undone_wants_to_be_said(lake, tell, arguments):
     told = tell(*arguments, "--json")
     assert told.code == 2
