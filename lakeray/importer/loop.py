@@ -118,8 +118,7 @@ class ImportLoop:
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(ledger, listing, planner):
-            if context.mode == "overwrite":
-                self._warn_of_others(handle)
+            self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -146,7 +145,10 @@ class ImportLoop:
         yield from planner.finish()
 
     def _warn_of_others(self, handle: TableHandle | None) -> None:
-        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+        plan = self.context.plan
+        if handle is None or plan.mode != "overwrite" or plan.replace_where is not None or plan.partitions != "all":
+            return
+        others = other_imports(self.context.identity(handle), handle.properties)
         if others:
             self.tally.note(
                 f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "

@@ -190,6 +190,10 @@ class FakeLake:
         self._ask("ledger", file, step)
         return FakeLedger(self)
 
+    def withdraw(self, file: Any, *, step: Any = None, batches: Any = None, run_id: Any = None) -> BatchSummary | None:
+        self._ask("withdraw", file, step, batches, run_id)
+        return self.summary.steps[0].imported.batches[0] if batches else None
+
     def table(self, file_or_uri: Any, name: str | None = None) -> FakeTable:
         self._ask("table", file_or_uri, name)
         return FakeTable(self)

@@ -24,6 +24,14 @@ COMMANDS = {
     ),
     ("ledger", "reset", FILE, "--all"): ("reset", ("reset", None, None, None)),
     ("ledger", "abandon", FILE, "--step", "ingest", "--yes"): ("abandoned", ("ledger", FILE, "ingest")),
+    ("ledger", "withdraw", FILE, "--batch", "1", "--batch", "2", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, None, [1, 2], None),
+    ),
+    ("ledger", "withdraw", FILE, "--step", "ingest", "--run", "run-1", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, "ingest", None, "run-1"),
+    ),
     ("ledger", "rebuild", FILE): ("rows", ("rebuild",)),
     ("quarantine", "list", FILE, "--limit", "7"): ("rows", ("refused", {}, 7)),
     ("quarantine", "list", FILE, "--table", "orders", "--step", "a"): ("rows", ("quarantine", FILE, "orders", "a")),
@@ -96,7 +104,14 @@ def test_doctor_fails_with_a_failed_check(lake, tell):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("ledger", "reset", FILE), ("ledger", "abandon", FILE), ("quarantine", "purge", FILE, "--yes")]
+    "arguments",
+    [
+        ("ledger", "reset", FILE),
+        ("ledger", "abandon", FILE),
+        ("ledger", "withdraw", FILE, "--batch", "1"),
+        ("ledger", "withdraw", FILE, "--yes"),
+        ("quarantine", "purge", FILE, "--yes"),
+    ],
 )
 def test_what_cannot_be_undone_wants_to_be_said(lake, tell, arguments):
     told = tell(*arguments, "--json")
