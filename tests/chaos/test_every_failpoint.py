@@ -1,6 +1,6 @@
 """Killing `lakeray run` at every named failpoint on S3, and while batches come again after a RESTORE, repeats nothing.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY`` that an import of rows without new columns passes, on the
+Crash points: every name in ``lakeray.failpoints.EVERY_IMPORT``, on the
 first and the second pass.
 """
 
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from lakeray.failpoints import OF_CHANGES, REGISTRY
+from lakeray.failpoints import EVERY_IMPORT
 from tests.sample_lake import SampleLake
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
-
-ELSEWHERE = ("before_schema_commit", "after_schema_commit", *OF_CHANGES)
 
 
 @pytest.fixture
@@ -26,7 +24,7 @@ def lake(tmp_path, s3_server, cloud_environment):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", EVERY_IMPORT)
 @pytest.mark.parametrize("restored", [False, True])
 def test_kill(lake, name, count, restored):
     if restored:

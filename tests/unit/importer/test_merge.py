@@ -19,7 +19,7 @@ from lakeray.delta.files import data_files
 from lakeray.delta.table import create_table, open_table, require_table
 from lakeray.delta.upkeep import history, optimize, restore
 from lakeray.errors import ImportFailed, StoreUnavailable, UnsupportedTable
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import CHANGES, EVERY_IMPORT
 from lakeray.importer.merge import attempt as merge_attempt
 from lakeray.importer.merge import batch as merge_batch
 from lakeray.importer.merge.tombstones import tombstones_uri
@@ -327,7 +327,7 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if "schema_commit" not in name])
+@pytest.mark.parametrize("name", [*EVERY_IMPORT, *CHANGES])
 @pytest.mark.parametrize("mode", PLANS)
 def test_a_kill_at_any_point_loses_nothing_and_repeats_nothing(tmp_path, mode, name):
     """Crash points: every failpoint that an import of changes passes, in its second batch, by SIGKILL."""
