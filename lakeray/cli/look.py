@@ -20,7 +20,7 @@ _SAMPLE = 5
 
 
 def validate(file: File, *, json: Json = False) -> Reply:
-    """Check a workflow file; start nothing.
+    """Check a workflow file and its SQL; start nothing.
 
     Every problem is shown with its line, what was found, what is allowed
     and the nearest right spelling.

@@ -52,7 +52,7 @@ def run(
     *,
     step: Steps = None,
     continuous: Annotated[
-        bool, typer.Option("--continuous", help="Keep watching for new objects until Ctrl-C.")
+        bool, typer.Option("--continuous", help="Keep watching for new objects until Ctrl-C or SIGTERM.")
     ] = False,
     report: Annotated[ReportFormat, typer.Option("--report", help="Format of the report.")] = ReportFormat.text,
     output: Annotated[
