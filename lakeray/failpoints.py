@@ -32,6 +32,8 @@ REGISTRY: dict[str, str] = {
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
+    "optimize_staged": "rows were put into other files, nothing is committed",
+    "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

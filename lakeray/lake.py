@@ -31,6 +31,7 @@ from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow
+from lakeray.spec.tables import Table
 
 File = str | Path | Workflow
 
@@ -176,9 +177,9 @@ class Lake:
             _known(names, workflow.tables, "table")
             if len(names) != 1:
                 raise SpecError("the workflow has several tables", hint=f"name one of them: {', '.join(names)}")
-            return TableOf(workflow.tables[names[0]].uri)
+            return self._table(workflow.tables[names[0]].uri, workflow.tables[names[0]])
         require_table(str(file_or_uri))
-        return TableOf(str(file_or_uri))
+        return self._table(str(file_or_uri))
 
     def doctor(self, file: File | None = None) -> list[Check]:
         """Look at the machine, the settings and, with a file, at every place that it names."""
@@ -210,6 +211,10 @@ class Lake:
             observer=self._observer,
             now=utc_now,
         )
+
+    def _table(self, uri: str, table: Table | None = None) -> TableOf:
+        memory_bytes = self._settings.task_memory_bytes
+        return TableOf(uri=uri, table=table, executor=self._executor, memory_bytes=memory_bytes)
 
     def _executor(self, name: str) -> Executor:
         return executor(self._settings.executor, name=f"lakeray {name}", cluster=self._cluster)

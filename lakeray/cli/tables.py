@@ -47,15 +47,28 @@ def optimize(
     target_size: Annotated[
         str | None, typer.Option("--target-size", metavar="SIZE", help="Size of a data file, such as 256MiB.")
     ] = None,
+    z_order: Annotated[
+        str | None,
+        typer.Option("--z-order", metavar="A,B", help="Rewrite all rows of each partition in the order of columns."),
+    ] = None,
+    one_commit: Annotated[
+        bool, typer.Option("--one-commit", help="Show everything at once (default: a commit every few files).")
+    ] = False,
     json: Json = False,
 ) -> Reply:
-    """Put small data files together.
+    """Put small data files together, or rows that are asked for together.
 
     [dim]lakeray tables optimize orders.yaml orders --target-size 256MiB[/dim]
+    [dim]lakeray tables optimize orders.yaml orders --z-order customer_id,placed_at[/dim]
     """
     size_bytes = None if target_size is None else _size(target_size)
+    columns = [name.strip() for name in (z_order or "").split(",") if name.strip()]
+    if z_order is not None and not columns:
+        raise SpecError("--z-order names no column", hint="for instance --z-order customer_id,placed_at")
     with lakes.opened() as lake:
-        metrics = plain(lake.table(target, table).optimize(target_size=size_bytes))
+        metrics = plain(
+            lake.table(target, table).optimize(target_size=size_bytes, z_order=columns, one_commit=one_commit)
+        )
     return Reply(document={"optimized": metrics}, view=_metrics("optimized", metrics))
 
 

@@ -51,15 +51,6 @@ class LiveFile:
     partition_values: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Optimized:
-    """What a compaction did; ``version`` is the table's afterwards."""
-
-    files_removed: int
-    files_added: int
-    version: int
-
-
 def _entry(commit: LogCommit) -> HistoryEntry:
     info = commit.info
     moment = dt.datetime.fromtimestamp(int(info.get("timestamp", 0)) / 1000, tz=dt.UTC)
@@ -175,31 +166,6 @@ def _again_on_conflict(uri: str, doing: str, work: Callable[[TableHandle], _Answ
             if is_foreign(error):
                 raise translated(error, uri, doing) from error
             raise
-
-
-def optimize(uri: str, target_size: int | None = None, *, max_concurrent_tasks: int | None = None) -> Optimized:
-    """Merge small files into files of about ``target_size`` bytes (default: the table's, or 100 MB).
-
-    Safe beside imports: rows and transaction ids stay as they are. Raises UnsupportedTable where lakeray may not
-    write, CommitConflict when other writers never left a gap.
-    """
-    from deltalake import PostCommitHookProperties, WriterProperties
-
-    def work(handle: TableHandle) -> Optimized:
-        handle.check_writable()
-        done = handle.delta.optimize.compact(
-            target_size=target_size,
-            max_concurrent_tasks=max_concurrent_tasks,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
-        )
-        return Optimized(
-            files_removed=int(done["numFilesRemoved"]),
-            files_added=int(done["numFilesAdded"]),
-            version=int(handle.delta.version()),
-        )
-
-    return _again_on_conflict(uri, "merging small files", work)
 
 
 def delete_rows(uri: str, where: str) -> int:

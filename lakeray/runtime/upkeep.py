@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from lakeray.delta import upkeep
+from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.table import require_table
+from lakeray.importer.executor import Executor, InlineExecutor
 from lakeray.importer.protect import files_at_work
+from lakeray.importer.upkeep.optimize import optimize
+from lakeray.importer.upkeep.work import Wish
+from lakeray.spec.tables import Table
+
+
+def _inline(_: str) -> Executor:
+    return InlineExecutor()
 
 
 @dataclass(frozen=True, slots=True)
 class TableOf:
-    """One table by its uri."""
+    """One table by its uri; ``table`` is what a workflow file says of it. ``executor`` gives by a name what heavy work
+    runs on.
+    """
 
     uri: str
+    table: Table | None = None
+    executor: Callable[[str], Executor] = field(default=_inline, repr=False)
+    memory_bytes: int = 512 * 2**20
 
     def history(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest commits, newest first."""
         require_table(self.uri)
         return [asdict(entry) for entry in upkeep.history(self.uri, limit)]
 
-    def optimize(self, target_size: int | None = None) -> dict[str, Any]:
-        """Merge small files towards ``target_size`` bytes; rows and transaction ids stay as they are."""
-        return asdict(upkeep.optimize(self.uri, target_size))
+    def optimize(
+        self,
+        target_size: int | None = None,
+        *,
+        z_order: Sequence[str] = (),
+        one_commit: bool = False,
+        least_files: int = 2,
+        check: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Merge small files towards ``target_size`` bytes, or with ``z_order`` put all rows of each partition in the
+        order of these columns; rows and transaction ids stay as they are.
+        """
+        wish = Wish(
+            target_bytes=target_size or (self.table.target_file_size if self.table else None),
+            z_order=tuple(z_order),
+            one_commit=one_commit,
+            least_files=least_files,
+            options=self._options(),
+            memory_bytes=self.memory_bytes,
+        )
+        return asdict(optimize(self.uri, wish, executor=self.executor("optimize"), check=check))
 
     def vacuum(self, retention_hours: int | None = None, dry_run: bool = True) -> list[str]:
         """Files older than the retention that no commit needs and no open batch may still name; removed unless
@@ -39,3 +72,8 @@ class TableOf:
     def restore(self, version: int) -> dict[str, Any]:
         """Set the table back to ``version``; the next import sees it and does what ``on_restore`` says."""
         return {"restored_to": version, "version": upkeep.restore(self.uri, version)}
+
+    def _options(self) -> WriteOptions:
+        if self.table is None:
+            return WriteOptions()
+        return WriteOptions(compression=self.table.codec.codec, compression_level=self.table.codec.effort)

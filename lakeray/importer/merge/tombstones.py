@@ -14,10 +14,11 @@ from lakeray.delta.commit import commit_once
 from lakeray.delta.files import Bounds, data_files
 from lakeray.delta.query import file_count
 from lakeray.delta.table import add_columns, create_table, open_table
-from lakeray.delta.upkeep import delete_rows, optimize
+from lakeray.delta.upkeep import delete_rows
 from lakeray.importer.identity import ImportId
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.result import Result
+from lakeray.importer.upkeep.optimize import optimize
 from lakeray.objects import join
 
 FORMAT = "1"

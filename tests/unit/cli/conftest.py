@@ -235,8 +235,8 @@ class FakeTable:
         self.lake.asked.append(("history", limit))
         return [{"version": 3, "timestamp": START, "operation": "WRITE", "operationParameters": {"mode": "Append"}}]
 
-    def optimize(self, target_size: int | None = None) -> dict[str, Any]:
-        self.lake.asked.append(("optimize", target_size))
+    def optimize(self, target_size: int | None = None, **more: Any) -> dict[str, Any]:
+        self.lake.asked.append(("optimize", target_size, *(value for value in more.values() if value)))
         return {"numFilesAdded": 1}
 
     def vacuum(self, retention_hours: float, dry_run: bool) -> list[str]:

@@ -13,9 +13,10 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakeray.delta.commit import commit_once
 from lakeray.delta.table import create_table, require_table
-from lakeray.delta.upkeep import history, live_files, optimize, restore, restores_since, vacuum
+from lakeray.delta.upkeep import history, live_files, restore, restores_since, vacuum
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.importer.upkeep.optimize import optimize
 from tests.unit.delta.readers import READERS, rows, with_delta_rs
 
 SCHEMA = pa.schema([("n", pa.int64()), ("at", pa.timestamp("us", tz="UTC")), ("p", pa.string())])
