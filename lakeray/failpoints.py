@@ -34,6 +34,7 @@ REGISTRY: dict[str, str] = {
     "after_ledger_commit": "the batch is recorded, the next not planned",
     "optimize_staged": "rows were put into other files, nothing is committed",
     "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
+    "log_entry_deleted": "an old entry of the log is gone, others are not",
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

@@ -16,7 +16,8 @@ from lakeray.delta.commit import commit_once, record_rows
 from lakeray.delta.files import data_files
 from lakeray.delta.rewrite import Rewrite, commit_rewrite
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table, require_table
-from lakeray.delta.upkeep import history, live_files, restore, restores_since, vacuum
+from lakeray.delta.upkeep import history, live_files, restore, restores_since
+from lakeray.delta.vacuum import vacuum
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectError, ObjectNotFound, StoreUnavailable
 from lakeray.importer.upkeep.optimize import optimize

@@ -72,7 +72,8 @@ class Work:
         options = WriteOptions(
             # A bin fits a file; twice the target keeps one that compresses worse from getting a second, tiny one.
             target_file_bytes=target if wish.z_order else 2 * target,
-            row_group_bytes=wish.memory_bytes // 4,
+            # A file ends with a row group, so in order to end near the target groups may not be larger than that.
+            row_group_bytes=min(wish.memory_bytes // 4, target) if wish.z_order else wish.memory_bytes // 4,
             compression=wish.options.compression,
             compression_level=wish.options.compression_level,
             indexed=Indexed.of_properties(handle.properties),
