@@ -66,6 +66,7 @@ def vacuum(
     now = now or dt.datetime.now(dt.UTC)
     listed = _Listing(uri)
     removed = _by_delta_rs(uri, retention_hours, dry_run=dry_run, full=False)
+    removed = [path for path in removed if path in listed.files]  # it names files that are long gone, too
     found = {path: StaleFile(path=path, kind="removed", size_bytes=listed.size(path)) for path in removed}
     candidates = [path for path in _by_delta_rs(uri, retention_hours, dry_run=True, full=True) if _is_data(path)]
     changes = _old_changes(uri, listed, before=now - _retention(require_table(uri), retention_hours))

@@ -104,8 +104,8 @@ def column_facts(column: ColumnProfile) -> list[tuple[str, str]]:
     if column.lengths is not None:
         lengths = column.lengths
         facts.append(("length", f"{lengths.low} to {lengths.high}, mean {shown(lengths.mean)}"))
-    if column.samples and not column.top:
-        facts.append(("such as", ", ".join(column.samples[:3])))
+    if column.samples and not column.top and not column.quantiles:
+        facts.append(("such as", ", ".join(shown(text) for text in column.samples[:3])))
     if column.hidden:
         facts.append(("values", f"not shown: {column.hidden}"))
     return facts

@@ -143,9 +143,15 @@ class Maintain(Spec):
         """Nothing to do, or an order for files that are left as they are."""
         optimize = data.get("optimize") is not False
         if not optimize and data.get("z_order"):
-            yield ("z_order",), WrongValue("rows are put in order by an optimize", found="optimize: false")
+            yield (
+                ("z_order",),
+                WrongValue("expected none, as only an optimize puts rows in order", found="optimize: false"),
+            )
         if not (optimize or data.get("vacuum") is not None or data.get("checkpoint") or data.get("clean_log")):
-            yield (), WrongValue("has nothing to do: say optimize, vacuum, checkpoint or clean_log")
+            yield (
+                (),
+                WrongValue("expected at least one of: optimize, vacuum, checkpoint, clean_log", found="nothing to do"),
+            )
 
 
 class SubWorkflow(Spec):

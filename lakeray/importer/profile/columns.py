@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from contextlib import suppress
 from typing import Any
 
 import datasketches
@@ -11,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.importer.profile.model import Bin, ColumnProfile, Frequent, Lengths, Value
-from lakeray.importer.profile.sketch import Sketch, ordinal
+from lakeray.importer.profile.sketch import Sketch
 
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _BARS = 24
 _TOP = 10
+_RARE = 200  # a value that fewer than one row in so many has is not frequent
 _TWO_SIGMA = 2
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is the type's
 
@@ -32,7 +34,7 @@ def column_profile(name: str, kind: pa.DataType, sketch: Sketch, hidden: str | N
     if hidden is None:
         found |= {"low": _value(sketch.low), "high": _value(sketch.high), "samples": list(sketch.samples)}
         if sketch.frequent is not None:
-            found["top"] = _top(sketch.frequent)
+            found["top"] = _top(sketch.frequent, least=max(2, (sketch.rows - sketch.nulls) // _RARE))
         if sketch.ranks is not None and sketch.moments.count:
             found |= _ranked(sketch, kind)
     if sketch.lengths is not None:
@@ -71,15 +73,21 @@ def _histogram(ranks: Any, kind: pa.DataType) -> list[Bin]:
     ]
 
 
-def _top(data: bytes) -> list[Frequent]:
+def _top(data: bytes, *, least: int) -> list[Frequent]:
     sketch = datasketches.frequent_strings_sketch.deserialize(data)
     items = sketch.get_frequent_items(datasketches.frequent_items_error_type.NO_FALSE_POSITIVES)
     ordered = sorted(items, key=lambda item: (-item[1], item[0]))
-    return [Frequent(value=item[0], rows=int(item[1])) for item in ordered[:_TOP] if item[1] > 1]
+    return [Frequent(value=item[0], rows=int(item[1])) for item in ordered[:_TOP] if item[1] >= least]
 
 
 def _spelt(number: float, kind: pa.DataType) -> Value:
-    """A number of a sketch as a value of the column's type."""
+    """A number of a sketch as a value of the column's type; as a number where Python's calendar ends."""
+    with suppress(OverflowError):
+        return _as_typed(number, kind)
+    return float(number)
+
+
+def _as_typed(number: float, kind: pa.DataType) -> Value:
     if pa.types.is_date(kind):
         return (_EPOCH + dt.timedelta(days=float(number))).date().isoformat()
     if pa.types.is_timestamp(kind):
@@ -100,6 +108,3 @@ def _value(value: Any) -> Value:
     if isinstance(value, str):
         return value[:80]
     return value if isinstance(value, int | float | bool) else None
-
-
-__all__ = ["column_profile", "ordinal"]

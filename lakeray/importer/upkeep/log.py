@@ -63,7 +63,7 @@ def clean_log(uri: str, *, now: dt.datetime) -> LogCleaned:
     handle = require_table(uri)
     handle.check_writable()
     entries = _entries(uri)
-    oldest = min((version for version, kind, _ in entries.values() if kind == "json"), default=0)
+    oldest = oldest_entry(uri)
     if handle.properties.get("delta.enableExpiredLogCleanup", "true").strip().lower() == "false":
         return LogCleaned(deleted=0, kept_from=oldest)
     keep = interval(handle.properties.get("delta.logRetentionDuration"), hours=_THIRTY_DAYS_HOURS)
@@ -98,6 +98,11 @@ def needed_since(handle: TableHandle) -> tuple[int, str | None]:
         if since < needed:
             needed, who = since, f"{pipeline}/{step}"
     return needed, who
+
+
+def oldest_entry(uri: str) -> int:
+    """The oldest version whose commit the log still has."""
+    return min((version for version, kind, _ in _entries(uri).values() if kind == "json"), default=0)
 
 
 def _imports(uri: str) -> set[tuple[str, str]]:

@@ -197,7 +197,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
         ("map: {over: [1], python: 'a:b'}", "", "steps.s.map: steps of kind map"),
         ("workflow: x.yaml", "", "steps.s.workflow: steps of kind workflow"),
         ("python: 'a:b'", "", "steps.s.python: steps of kind python"),
-        ("maintain: {table: t}", "", "steps.s.maintain: steps of kind maintain"),
     ],
 )
 def test_each_part_that_is_not_built_is_named(step, source, refused):

@@ -56,6 +56,7 @@ BEYOND_A_SCHEMA = {
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",
+    "upkeep of nothing", "order without an optimize",
     "table in its source", "quarantine in the table",
     # texts with a grammar of their own
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
