@@ -35,7 +35,7 @@ def run(
     if maintain is not None:
         text["steps"]["tidy"] = {"after": ["ingest"], "maintain": {"table": "t", **maintain}}
     settings = Settings(executor="inline")
-    return Lake(settings, Silent()).run(load_workflow(json.dumps(text)), **more).result(60)
+    return Lake(settings, Silent()).run(load_workflow(json.dumps(text, indent=1)), **more).result(60)
 
 
 @pytest.fixture
