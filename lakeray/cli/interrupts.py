@@ -45,7 +45,7 @@ def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._
 
 def committed(summary: RunSummary) -> str:
     """How many batches of a run are safe in their tables."""
-    number = sum(len(step.imported.batches) for step in summary.steps if step.imported)
+    number = sum(step.imported.batch_count for step in summary.steps if step.imported)
     return f"{counted(number, 'batch is', 'batches are')} committed"
 
 

@@ -94,7 +94,8 @@ def plan(context: ImportContext) -> PlanSummary:
     for window in rested_difference(listing, ledger):
         for objects in planner.feed(window):
             take(objects)
-    take(planner.rest())
+    for objects in planner.finish():
+        take(objects)
     if pending is not None:
         notes.append(
             f"batch {pending.batch} ({len(pending.objects)} objects) was planned and not finished: a run begins with it"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
 from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
+from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
@@ -79,8 +80,11 @@ class ImportLoop:
         if handle is not None:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
+            if context.table.feed_properties:
+                handle = set_properties(context.table.uri, context.table.feed_properties)
         listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
+        apart = context.mode in ("merge", "scd2")
+        planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(handle, listing, planner):
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
@@ -106,19 +110,18 @@ class ImportLoop:
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
-        rest = planner.rest()
-        if rest:
-            yield rest
+        yield from planner.finish()
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
         samples = self._sample(objects)
         self._schema = first_schema(context.source, samples)
-        properties = {**context.table.properties, **context.table_properties}
+        properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
             rules = ChangeRules.of(context.plan)
             schema = rules.table_schema(schema) if rules else schema
+            schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )

@@ -194,9 +194,11 @@ class Pipeline:
         return out, refused
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
-        for name, item in self.expectations.items():
-            update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
-            self.expectations[name] = item.model_copy(update=update)
+        seen = {
+            name: ExpectationSummary(on_violation=item.on_violation, checked=checked, violated=violations.get(name, 0))
+            for name, item in self.expectations.items()
+        }
+        self.expectations = ExpectationSummary.summed((self.expectations, seen))
 
     def _new_coercer(self) -> Coercer:
         return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))

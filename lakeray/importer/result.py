@@ -13,20 +13,26 @@ from typing import Any, Literal
 import orjson
 
 from lakeray.delta.staged import StagedFile
-from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
+from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
-Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+RESULT_KEY = "lakeray.result"
+"""Where a commit names the result of its batch."""
+Outcome = Literal[
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept",
+    "replaced", "deleted", "withdrawn", "compensated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
+    could not be read.
     """
 
     planned: PlannedObject
@@ -37,6 +43,7 @@ class ObjectOutcome:
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    rows_removed: int = 0
 
     @property
     def tries(self) -> int:
@@ -48,12 +55,14 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
+        removed = {"removed": self.rows_removed} if self.rows_removed else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
+            **removed,
         }
 
     @classmethod
@@ -69,13 +78,15 @@ class ObjectOutcome:
             error=error,
             line=line,
             column=column,
+            rows_removed=raw.get("removed", 0),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``tombstone_files`` hold the deletes that are remembered.
+    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
+    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered.
     """
 
     batch: int
@@ -92,7 +103,19 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    accepted: bool = False
+    provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+
+    @property
+    def gone(self) -> list[PlannedObject]:
+        """Object versions whose rows the batch took out of the table."""
+        return [item.planned for item in self.outcomes if item.planned.fate and item.outcome == item.planned.fate]
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows that the batch took out of the table."""
+        return sum(outcome.rows_removed for outcome in self.outcomes)
 
     @property
     def rows(self) -> Rows:
@@ -117,7 +140,9 @@ class Result:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, uri: str) -> Result:
-        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        """Read the stored form. Raises RecordLost when it is damaged, ExactlyOnceError when it is newer than
+        this version.
+        """
         try:
             raw = orjson.loads(data)
             if raw.pop("format") != FORMAT:
@@ -131,16 +156,21 @@ class Result:
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the result {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version",
+                hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
 
 
 def result_uri(identity: ImportId, name: str) -> str:
     """Where the result of that name is."""
     return join(identity.folder, "results", name)
+
+
+def accepted_name(batch: int) -> str:
+    """Where a lost result's substitute is looked for when the table's log no longer names the true one."""
+    return f"{batch:010d}-accepted.json"
 
 
 def store_result(identity: ImportId, result: Result) -> None:
@@ -150,14 +180,14 @@ def store_result(identity: ImportId, result: Result) -> None:
 
 
 def load_result(identity: ImportId, name: str) -> Result:
-    """Read it. Raises ExactlyOnceError when it is gone."""
+    """Read it. Raises RecordLost when it is gone or damaged."""
     uri = result_uri(identity, name)
     try:
         data = open_store(uri).read(uri)
     except ObjectNotFound as error:
-        raise ExactlyOnceError(
+        raise RecordLost(
             f"the table's log names the result {name}, but it is gone",
             uri=uri,
-            hint="restore the file from a backup or a bucket version: nothing else says what that batch did",
+            hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
         ) from error
     return Result.from_bytes(data, uri=uri)

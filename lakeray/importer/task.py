@@ -20,6 +20,7 @@ from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
@@ -63,8 +64,8 @@ class TaskOutcome:
 class TaskSpec:
     """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
 
-    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table;
-    ``ordinals`` are then the objects' places in the manifest.
+    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table.
+    With a ``stamp`` rows say where they came from. ``ordinals`` are then the objects' places in the manifest.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -89,6 +90,7 @@ class TaskSpec:
     table_properties: Mapping[str, str]
     memory_bytes: int
     changes: ChangeRules | None = None
+    stamp: Stamp | None = None
     ordinals: tuple[int, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
@@ -138,6 +140,7 @@ class _Worker:
         )
         self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
         self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._places = dict(zip((item.info.uri for item in spec.objects), spec.ordinals, strict=spec.stamp is not None))
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
@@ -179,7 +182,7 @@ class _Worker:
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
                 result = self._pipeline.run(chunk, info, columns)
-                self._stage.add(result.table)
+                self._stage.add(self._stamped(result.table, info.uri))
                 if chunk.refused:
                     self._refused.add(self._origin.malformed(planned, chunk.refused))
                     account.first_refusal(chunk.refused[0])
@@ -187,6 +190,10 @@ class _Worker:
                     self._refused.add(self._origin.violations(planned, result.quarantined))
                 account.add(result.rows)
                 yield min(file.tell(), info.size)
+
+    def _stamped(self, table: pa.Table, uri: str) -> pa.Table:
+        stamp = self._spec.stamp
+        return table if stamp is None else stamp.put(table, self._places[uri])
 
     def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
         """A column that the path gives is read only where the object has it: a reader fills what it was told to

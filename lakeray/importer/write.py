@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
@@ -26,7 +27,6 @@ from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.objects import join, open_store
 from lakeray.transform.infer import merge_types
 
 
@@ -42,6 +42,7 @@ class Written:
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     worker_deaths: int = 0
+    stamped: bool = False
 
     @property
     def rows(self) -> Rows:
@@ -70,10 +71,11 @@ class _BatchWriter:
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = handle.schema
+        self._table_schema = provenance.without(handle.schema)
+        self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
         self._rules = rules_of(manifest, context.plan)
-        self._ordinals = {item.info.uri: ordinal for ordinal, item in enumerate(manifest.objects)}
+        self._ordinals = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -84,7 +86,9 @@ class _BatchWriter:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
         skipped = [
-            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            ObjectOutcome(planned=item, outcome=item.fate)
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
             for item in planned
             if item.skip
         ]
@@ -97,8 +101,8 @@ class _BatchWriter:
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -125,6 +129,7 @@ class _BatchWriter:
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            stamp=self._stamp,
             changes=self._rules,
             ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
         )
@@ -192,8 +197,8 @@ class _BatchWriter:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -203,17 +208,24 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            stamped=self._stamp is not None,
         )
         for _, outcome in self._done:
             written.outcomes.extend(outcome.outcomes)
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
-            for name, item in outcome.expectations.items():
-                known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-                written.expectations[name] = known.model_copy(update=update)
+        written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
+        if self._stamp is not None:
+            written.table_schema = provenance.with_fields(written.table_schema)
         return written
+
+
+def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> provenance.Stamp | None:
+    """What this batch's rows say of where they came from; a table that has it of some rows gets it of all."""
+    if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
+        return None
+    return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
 
 
 def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
@@ -268,9 +280,3 @@ def _audit(manifest: Manifest, written: Written) -> None:
             f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
             f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
-
-
-def _remove(root: str, files: Sequence[StagedFile]) -> None:
-    store = open_store(root)
-    for file in files:
-        store.delete(join(root, file.path))

@@ -18,6 +18,7 @@ Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text"
 Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
 Evolution = Literal["add_columns", "rescue", "fail", "ignore"]
 ChangedObjects = Literal["ignore", "append", "fail", "replace"]
+DeletedObjects = Literal["keep", "delete"]
 
 
 def _one_character(value: str) -> str:
@@ -102,6 +103,12 @@ class Source(Spec):
     """What happens when an imported object was overwritten. `ignore` (default): nothing, and the report says so.
     `append`: the new version is imported as well. `fail`: the import stops. `replace`: the old version's rows are
     replaced by the new one's."""
+    deleted_objects: DeletedObjects = "keep"
+    """What happens when an imported object is not listed any more. `keep` (default): its rows stay. `delete`: its rows
+    are taken out, once the source was listed to its end."""
+    deletion_guard: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the imported objects, 0 to 1, above which `deleted_objects: delete` takes it for a mistake that they are
+    gone, and stops the import. Default: 0.5. Set 1 for the one run in which so many really go."""
     min_age: Duration = 0.0
     """Seconds since its last change that an object must have rested to be imported. Default: 0. Set it where writers
     are not atomic, as on a local or network file system."""

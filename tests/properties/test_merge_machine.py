@@ -1,4 +1,4 @@
-"""Tables that changes of rows are merged into hold what a plain oracle says, whatever the stream and wherever it crashes.
+"""Tables that changes are merged into hold what a plain oracle says, whatever the stream and wherever it crashes.
 
 Streams are random: out of order, repeated, late, with deletes before their inserts, spread over objects and batches.
 Crash points: every name in ``lakeray.failpoints.REGISTRY``, one after the other in the same batch, each followed by
@@ -12,10 +12,13 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +80,7 @@ class History:
         for k, new in fresh.items():
             known = self.events[k] = {**self.events.get(k, {}), **new}
             order = sorted(known)
-            for before, at in zip(order, order[1:], strict=False):
+            for before, at in pairwise(order):
                 if self.skip_unchanged and at in new and new[at] is not None and known.get(before, 0) == new[at]:
                     new[at] = ("unchanged", *new[at])
             self.events[k] = {at: state for at, state in known.items() if not (at in new and new[at] != state)}
@@ -109,13 +112,8 @@ CHANGES = st.fixed_dictionaries(
     optional={"v": st.integers(0, 2), "w": st.sampled_from(["p", "q"]), "day": st.sampled_from(["d1", "d2"])},
 )
 OBJECTS = st.lists(CHANGES, max_size=6)
-BATCHES = st.lists(
-    st.tuples(
-        st.lists(OBJECTS, min_size=1, max_size=3), st.lists(st.sampled_from(list(failpoints.REGISTRY)), max_size=2)
-    ),
-    min_size=1,
-    max_size=5,
-)
+POINTS = st.lists(st.sampled_from(list(failpoints.REGISTRY)), max_size=2)
+BATCHES = st.lists(st.tuples(st.lists(OBJECTS, min_size=1, max_size=3), POINTS), min_size=1, max_size=5)
 TABLES = st.fixed_dictionaries(
     {
         "partition": st.sampled_from([[], ["day"], ["a"]]),
@@ -171,6 +169,18 @@ class Run:
         finally:
             failpoints._strike, failpoints._ARMED = STRIKE, {}
 
+    def replayed(self, *columns: str) -> Counter[Any]:
+        """The table as whoever has followed its change data feed has it."""
+        if open_table(self.lake.table_uri) is None:
+            return Counter()
+        feed = pa.table(DeltaTable(self.lake.table_uri).load_cdf(starting_version=0).read_all())
+        found: Counter[Any] = Counter()
+        for row in sorted(feed.to_pylist(), key=lambda row: row["_commit_version"]):
+            gone = row["_change_type"] in ("delete", "update_preimage")
+            found[tuple(row[name] for name in columns)] += -1 if gone else 1
+        assert min(found.values(), default=0) >= 0
+        return +found
+
     def table(self, *columns: str) -> Counter[Any]:
         if open_table(self.lake.table_uri) is None:
             return Counter()
@@ -185,6 +195,8 @@ def check(oracle: Any, plan: dict[str, Any], table: dict[str, Any], batches: Any
             run.batch(objects, points)
             oracle.batch([change for changes in objects for change in changes])
             assert run.table(*columns) == oracle.table()
+            if table["feed"]:
+                assert run.replayed(*columns) == oracle.table()
     finally:
         shutil.rmtree(folder)
 

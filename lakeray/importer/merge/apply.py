@@ -15,7 +15,8 @@ from lakeray.importer.merge.feed import FOLDER, differences, feed_schema
 from lakeray.importer.merge.history import rebuilt
 from lakeray.importer.merge.keys import group_ends, key_array
 from lakeray.importer.merge.latest import Folded, last_of_each, summed
-from lakeray.importer.merge.match import Place, Places
+from lakeray.importer.merge.lookup import Places
+from lakeray.importer.merge.match import Place
 from lakeray.importer.merge.order import completed
 from lakeray.importer.merge.rules import OBJECT, ChangeRules
 from lakeray.importer.merge.scratch import read_scratch

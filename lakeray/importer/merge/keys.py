@@ -68,10 +68,10 @@ class Zones:
     highs: list[Any]
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray) -> Zones:
+    def of(cls, column: pa.ChunkedArray, *, sort: bool = True) -> Zones:
         """The zones of a column without nulls: runs of about as many values each."""
         values = _combined(column)
-        values = values.take(pc.array_sort_indices(values))
+        values = values.take(pc.array_sort_indices(values)) if sort else values
         edges = np.unique(np.linspace(0, len(values), min(_RUNS, len(values)) + 1).astype(np.int64))
         firsts, lasts = pa.array(edges[:-1]), pa.array(edges[1:] - 1)
         return cls(lows=values.take(firsts).to_pylist(), highs=values.take(lasts).to_pylist())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.importer.merge.keys import group_ends, key_array
+from lakeray.importer.merge.lookup import Places
 from lakeray.importer.merge.rules import DELETE, MARKS, OBJECT, ROW, WHOLE, ChangeRules
-
-Places = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

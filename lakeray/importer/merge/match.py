@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,12 @@ from lakeray.delta.scan import Scan
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.writer import StagedWriter
 from lakeray.importer.merge.keys import group_ends, key_array
+from lakeray.importer.merge.lookup import Lookup, Places
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.merge.scratch import ScratchWriter, read_scratch
 
 KEY_ROWS, WHOLE_ROWS = 1_000_000, 131_072
 """Rows that are looked at at once: of the key alone, of all columns."""
-
-Places = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,7 +192,7 @@ class Index:
     rows are compared by.
     """
 
-    keys: pa.Array
+    lookup: Lookup
     latest: pa.ChunkedArray | None
     columns: list[str]
 
@@ -208,7 +206,7 @@ class Index:
         last = group_ends(keys)
         chosen = changes if last.all() else changes.filter(pa.array(last))
         keys = keys if last.all() else keys.filter(pa.array(last))
-        return cls(keys=keys, latest=chosen.column(sequence) if sequence else None, columns=names)
+        return cls(lookup=Lookup(keys), latest=chosen.column(sequence) if sequence else None, columns=names)
 
 
 class _Seen:
@@ -242,15 +240,14 @@ class _Seen:
 
     def _look(self, index: Index, table: pa.Table, late: list[Places]) -> Places:
         """Which rows a change replaces; the keys whose change is older than its row are added to ``late``."""
-        place = pc.index_in(key_array(table, self._rules.key), value_set=index.keys, skip_nulls=True)
-        mask = np.asarray(place.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
-        if index.latest is None or not mask.any():
-            return mask
-        hits = place.drop_null()
-        row = table.column(self._rules.sequence).filter(pa.array(mask))
-        older = pc.fill_null(pc.greater(row, index.latest.take(hits)), False)
-        overtaken = np.asarray(older.to_numpy(), dtype=bool)
-        if overtaken.any():
-            late.append(hits.to_numpy()[overtaken])
-            mask[np.flatnonzero(mask)[overtaken]] = False
+        mask = np.zeros(table.num_rows, dtype=bool)
+        found, place = index.lookup.find(key_array(table, self._rules.key))
+        if index.latest is not None and self._rules.sequence is not None and len(found):
+            row = table.column(self._rules.sequence).take(pa.array(found))
+            older = pc.fill_null(pc.greater(row, index.latest.take(pa.array(place))), False)
+            overtaken = np.asarray(older.to_numpy(), dtype=bool)
+            if overtaken.any():
+                late.append(place[overtaken])
+                found = found[~overtaken]
+        mask[found] = True
         return mask

@@ -20,9 +20,9 @@ from lakeray.importer.merge.keys import Zones, group_ends, key_array
 from lakeray.importer.merge.rules import MARKS, OBJECT, ChangeRules
 from lakeray.importer.merge.scratch import ScratchWriter, read_scratch
 
-SHARE_OF_MEMORY = 16
-"""Changes of one share, as they lie in memory, are at most this fraction of a task's memory: they are sorted, copied,
-and met by the rows that they change."""
+SHARE_OF_MEMORY, SHARE_WITH_ROWS = 8, 24
+"""Changes of one share, as they lie in memory, are at most this fraction of a task's memory: they are sorted and
+copied, and for a partial update or a history brought together with the rows that they meet."""
 _SAMPLE = 4_096
 _SURVEYED_FILES = 16
 
@@ -63,11 +63,11 @@ class SurveyTask:
         rows = size = 0
         found: list[pa.Array] = []
         for path in self.paths:
-            table = next(read_scratch(self.root, [path]), None)
-            if table is None:
+            some = next(read_scratch(self.root, [path], rows=_SAMPLE), None)
+            if some is None:
                 continue
-            rows, size = rows + table.num_rows, size + table.nbytes
-            keys = key_array(table, self.key)
+            rows, size = rows + some.num_rows, size + some.nbytes
+            keys = key_array(next(read_scratch(self.root, [path], columns=self.key)), self.key)
             places = sorted(chance.sample(range(len(keys)), min(_SAMPLE, len(keys))))
             found.append(keys.take(pa.array(places, pa.int64())))
         yield Survey(keys=pa.concat_arrays(found), row_bytes=size / max(rows, 1))
@@ -79,9 +79,9 @@ def surveyed(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths[::stride][:_SURVEYED_FILES])
 
 
-def boundaries(survey: Survey, rows: int, memory_bytes: int) -> list[Any]:
-    """Keys, ascending, that cut ``rows`` changes into shares of at most about ``memory_bytes`` over the sixteenth."""
-    count = int(np.ceil(rows * survey.row_bytes / (memory_bytes / SHARE_OF_MEMORY)))
+def boundaries(survey: Survey, rows: int, share_bytes: float) -> list[Any]:
+    """Keys, ascending, that cut ``rows`` changes into shares of at most about ``share_bytes`` each."""
+    count = int(np.ceil(rows * survey.row_bytes / share_bytes))
     if count <= 1:
         return []
     ordered = survey.keys.take(pc.array_sort_indices(survey.keys))
@@ -117,7 +117,8 @@ class OrderTask:
         except BaseException:
             writer.discard()
             raise
-        zones = {name: Zones.of(changes.column(name)) for name in self.rules.key}
+        sort = len(self.rules.key) > 1  # one key column alone is in order already
+        zones = {name: Zones.of(changes.column(name), sort=sort) for name in self.rules.key}
         yield Share(path=path, rows=changes.num_rows, zones=zones, beaten=beaten)
 
     def _within(self, table: pa.Table) -> pa.Table:
@@ -150,13 +151,14 @@ def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def in_order(changes: pa.Table, rules: ChangeRules) -> tuple[pa.Table, dict[int, int]]:
     """``changes`` by key and order; where only the latest of a key counts, without the others, counted by object."""
     keys = key_array(changes, rules.key)
+    indices = pc.array_sort_indices(keys)
+    last = group_ends(keys.take(indices))
+    if last.all():  # one change a key, as usual: sorting by the rest would change nothing
+        return changes.take(indices), {}
     ordering = {"k": keys, **{str(n): changes.column(name) for n, name in enumerate(rules.order)}}
     names = list(ordering)
     indices = pc.sort_indices(pa.table(ordering), sort_keys=[(name, "ascending") for name in names])
     if rules.partial or rules.history is not None:
-        return changes.take(indices), {}
-    last = group_ends(keys.take(indices))
-    if last.all():
         return changes.take(indices), {}
     beaten = changes.column(OBJECT).take(indices.filter(pa.array(~last)))
     return changes.take(indices.filter(pa.array(last))), dict(Counter(beaten.to_pylist()))

@@ -43,7 +43,10 @@ class ScratchWriter:
             return
         if self._parquet is None:
             self._sink = open_store(self._uri).open_write(self._uri)
-            self._parquet = pq.ParquetWriter(self._sink, table.schema, compression="zstd", compression_level=1)
+            # Read once or twice, soon: speed counts, not size.
+            self._parquet = pq.ParquetWriter(
+                self._sink, table.schema, compression="lz4", use_dictionary=False, write_statistics=False
+            )
         self._parquet.write_table(table, row_group_size=_ROW_GROUP)
         self.rows += table.num_rows
 
@@ -62,14 +65,18 @@ class ScratchWriter:
                 getattr(self._sink, "discard", self._sink.close)()
 
 
-def read_scratch(root: str, paths: Sequence[str], *, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of scratch files, a row group at a time."""
+def read_scratch(
+    root: str, paths: Sequence[str], *, columns: Sequence[str] | None = None, rows: int = _ROW_GROUP
+) -> Iterator[pa.Table]:
+    """The rows of scratch files, at most ``rows`` at a time."""
     for path in paths:
         uri = join(root, path)
         with open_store(uri).open(uri) as file:
             parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                yield parquet.read_row_group(group, columns=columns, use_threads=False)
+            for batch in parquet.iter_batches(
+                batch_size=rows, columns=None if columns is None else list(columns), use_threads=False
+            ):
+                yield pa.Table.from_batches([batch])
 
 
 def remove(root: str, paths: Sequence[str]) -> None:

@@ -181,8 +181,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
 @pytest.mark.parametrize(
     ("step", "source", "refused"),
     [
-        ("import: {from: r, into: t, mode: merge}", "", "steps.s.import.mode: mode merge"),
-        ("import: {from: r, into: t, mode: scd2}", "", "steps.s.import.mode: mode scd2"),
         ("import: {from: r, into: t}", "changed_objects: replace", "sources.r.changed_objects: replace"),
         (
             "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",

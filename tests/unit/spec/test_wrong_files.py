@@ -65,6 +65,9 @@ BEYOND_A_SCHEMA = {
     "template twice", "wildcard as bucket", "template over folders",
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
     "overlap twice", "codec without levels", "gzip level out of range", "two words about compression",
+    "merge without key", "scd2 without sequence", "two ways to delete", "operation of nothing",
+    "operation value twice", "sequence left out", "history at merge", "partial at scd2", "one name for two columns",
+    "sequence at append",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
 }  # fmt: skip
