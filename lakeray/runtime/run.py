@@ -194,7 +194,7 @@ class WorkflowRun:
         )
         self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
         loop = self._loops[name] = ImportLoop(context)
-        self._after[name] = AfterImport(self._table(step.import_.into), now=self.now, check=context.check_cancelled)
+        self._after[name] = AfterImport(self._table(context.plan.into), now=self.now, check=context.check_cancelled)
         return loop
 
     def _table(self, name: str) -> TableOf:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -95,7 +96,7 @@ def test_many_workers_put_a_table_in_order(tmp_path, kind):
         on_ray.close()
     bounds = [file.bounds["id"] for file in data_files(require_table(lake.table_uri), ["id"])]
     bounds.sort(key=lambda bound: bound.low)
-    assert all(one.high <= other.low for one, other in zip(bounds, bounds[1:], strict=False))
+    assert all(one.high <= other.low for one, other in pairwise(bounds))
 
 
 def test_a_merge_and_an_optimize_at_once_end_as_one_after_the_other(tmp_path):

@@ -162,9 +162,9 @@ def test_what_is_not_built_is_refused_by_name_and_line(contract):
     assert caught.value.exit_code == 2
     assert caught.value.message.splitlines() == [
         f"{CONTRACT}:30:5  steps.ingest.compensate: withdraw is not built yet",
-        f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import",
-        f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import",
-        f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import",
+        f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import, maintain",
+        f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import, maintain",
+        f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import, maintain",
     ]
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
