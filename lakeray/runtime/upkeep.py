@@ -13,7 +13,6 @@ from lakeray.delta.table import require_table
 from lakeray.delta.vacuum import StaleFile, vacuum
 from lakeray.importer.executor import Executor, InlineExecutor
 from lakeray.importer.profile.model import TableProfile
-from lakeray.importer.profile.table import profile
 from lakeray.importer.protect import files_at_work
 from lakeray.importer.upkeep import log
 from lakeray.importer.upkeep.optimize import optimize
@@ -89,6 +88,8 @@ class TableOf:
 
     def look(self, *, check: Callable[[], None] = lambda: None) -> TableProfile:
         """Statistics of every column and of the files, from one pass over all rows."""
+        from lakeray.importer.profile.table import profile  # with the sketches' library, which nothing else needs
+
         return profile(
             self.uri,
             hidden=self.masked,

@@ -67,7 +67,7 @@ class Place:
         first = next(iter(scan.tables(range(min(1, scan.row_groups)), rows=_MEASURED_ROWS)), None)
         if first is None or not first.num_rows:
             return _MOST_ROWS
-        fitting = self.memory_bytes // _STRETCH_SHARE * first.num_rows // max(1, first.nbytes)
+        fitting = self.memory_bytes // _STRETCH_SHARE * int(first.num_rows) // max(1, int(first.nbytes))
         return max(_FEWEST_ROWS, min(_MOST_ROWS, fitting))
 
 

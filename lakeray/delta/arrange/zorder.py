@@ -125,4 +125,4 @@ def _bits(columns: Sequence[str]) -> int:
 
 def _parts(columns: Sequence[str]) -> int:
     """So many that a rank, nulls' included, has no more than its bits."""
-    return max(2, 2 ** _bits(columns) - 1)
+    return max(2, (1 << _bits(columns)) - 1)

@@ -175,7 +175,7 @@ def as_numbers(values: pa.ChunkedArray, kind: pa.DataType) -> np.ndarray[Any, An
         values = values.cast(pa.date32()).cast(pa.int32())
     elif pa.types.is_timestamp(kind):
         values = values.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64())
-    return values.cast(pa.float64(), safe=False).to_numpy()
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy())
 
 
 def texts(values: pa.Array, kind: pa.DataType) -> list[str]:

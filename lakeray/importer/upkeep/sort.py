@@ -27,6 +27,7 @@ _FEWEST_SAMPLED, _MOST_SAMPLED = 1_024, 65_536
 _PART_SHARE = 8
 """Of a task's memory, the rows that are sorted at once take this fraction; they are there twice for a moment, beside
 the writer's row group."""
+_ROW_BYTES = 32
 _TASK_BYTES = 256 * 2**20
 
 
@@ -58,7 +59,7 @@ def _samples(work: Work, partitions: list[list[DataFile]]) -> list[Sample]:
     """A sample of each partition, with how many rows of how many bytes it has."""
     wanted = min(_MOST_SAMPLED, max(_FEWEST_SAMPLED, _SAMPLE_ROWS // len(partitions)))
     numbered = [(number, file) for number, files in enumerate(partitions) for file in files]
-    rows = [sum(file.rows or 0 for file in files) for files in partitions]
+    rows = [sum(_rows(file) for file in files) for files in partitions]
     runs = shares([file.size_bytes for _, file in numbered], work.executor.slots, at_most=_TASK_BYTES)
     tasks = [
         SampleTask(
@@ -74,6 +75,11 @@ def _samples(work: Work, partitions: list[list[DataFile]]) -> list[Sample]:
         for sample in told:
             found[sample.number].append(sample)
     return [_together(samples) for samples in found]
+
+
+def _rows(file: DataFile) -> int:
+    """As the log says, or a guess: it only decides how large the sample is."""
+    return file.size_bytes // _ROW_BYTES if file.rows is None else file.rows
 
 
 def _together(samples: list[Sample]) -> Sample:

@@ -161,7 +161,6 @@ def test_what_is_not_built_is_refused_by_name_and_line(contract):
         refuse_unbuilt(contract)
     assert caught.value.exit_code == 2
     assert caught.value.message.splitlines() == [
-        f"{CONTRACT}:30:5  steps.ingest.compensate: withdraw is not built yet",
         f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import, maintain",
         f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import, maintain",
         f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import, maintain",
@@ -181,7 +180,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
 @pytest.mark.parametrize(
     ("step", "source", "refused"),
     [
-        ("import: {from: r, into: t}", "changed_objects: replace", "sources.r.changed_objects: replace"),
         (
             "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",
             "",
