@@ -10,7 +10,7 @@ import pytest
 
 from lakeray.config import Settings
 from lakeray.delta.files import data_files
-from lakeray.delta.table import require_table
+from lakeray.delta.table import require_table, set_properties
 from lakeray.delta.upkeep import history
 from lakeray.errors import TableError
 from lakeray.lake import Lake
@@ -118,3 +118,28 @@ def test_upkeep_alone_can_be_run(lake: SmallLake) -> None:
     done = run(lake, maintain={"vacuum": "0s"}, steps=["tidy"])
     assert [step.name for step in done.steps] == ["tidy"]
     assert len(data_files(require_table(lake.table_uri))) == 1
+
+
+def test_the_doctor_warns_of_a_table_that_forgets(lake: SmallLake) -> None:
+    """An import whose transaction id expired stops for good; one whose log is gone cannot rule a RESTORE out."""
+
+    def told() -> tuple[bool, str]:
+        (found,) = [check for check in Lake(Settings(), Silent()).doctor(lake.workflow()) if "memory" in check.name]
+        return found.ok, found.detail
+
+    assert told() == (True, "there is no table yet")
+    for number in range(3):
+        lake.put(f"more{number}.json", lines({"a": number}))
+        lake.run()
+    assert told() == (True, "transaction ids are kept; the log reaches back to version 0")
+    Lake(Settings(executor="inline"), Silent()).table(lake.table_uri).optimize()
+    require_table(lake.table_uri).delta.create_checkpoint()
+    for entry in sorted(Path(lake.table_uri, "_delta_log").glob("*.json"))[:-1]:
+        entry.unlink()
+    ok, detail = told()
+    assert not ok
+    assert "/ingest may ask it from version" in detail
+    set_properties(lake.table_uri, {"delta.setTransactionRetentionDuration": "interval 7 days"})
+    ok, detail = told()
+    assert not ok
+    assert "interval 7 days: an import that pauses for longer stops" in detail
