@@ -44,7 +44,7 @@ TAKE_OUT = {
     "before_take_out": "every object is staged, no file of the table was looked into for rows that go",
     "after_take_out": "files without the rows that go are staged, nothing is committed",
 }
-"""Those of a batch that takes rows out of the table by where they came from."""
+"""Those of a batch that takes rows out of the table by where they came from, or by a condition."""
 UPKEEP = {
     "optimize_staged": "rows were put into other files, nothing is committed",
     "optimize_committed": "the other files are in the table, the rest of an optimize is not done",

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
-from lakeray.delta.table import add_columns, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance, quarantine
@@ -28,6 +28,7 @@ from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.batch import MergeBatch, Merged
 from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.replace import PartitionsOut, WhereOut
 from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
@@ -74,7 +75,7 @@ class BatchProtocol:
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
         if rules is None or manifest.going:
             result = self._result(manifest, written, new, restores_checked)
-            selection = self._selection(manifest, result)
+            selection = self._selection(manifest, result, handle, written.table_schema)
             if selection is None:
                 self._store(result)
             self._add_columns(new)
@@ -236,9 +237,18 @@ class BatchProtocol:
         store_result(self._identity, result)
         failpoint("after_result")
 
-    def _selection(self, manifest: Manifest, result: Result) -> Selection | None:
+    def _selection(
+        self, manifest: Manifest, result: Result, handle: TableHandle, schema: pa.Schema
+    ) -> Selection | None:
         """The rows that the batch takes out of the table; None when it only adds, or overwrites everything."""
-        return LoadsOut.of(result, self._identity) if manifest.going else None
+        plan = self._context.plan
+        if manifest.going:
+            return LoadsOut.of(result, self._identity)
+        if manifest.mode == "overwrite" and plan.replace_where is not None:
+            return WhereOut.of(plan.replace_where, schema, partition_by=handle.partition_by, now=manifest.created_at)
+        if manifest.mode == "overwrite" and plan.partitions == "dynamic":
+            return PartitionsOut.of(result, handle)
+        return None
 
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:

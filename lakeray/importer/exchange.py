@@ -18,7 +18,7 @@ from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.partitions import parsed_value
 from lakeray.delta.rewrite import Rewrite, commit_rewrite, keeps_change_feed
 from lakeray.delta.sieve import ChangesTask, Layout, Picker, Sieved, SieveTask
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.statistics import Indexed
 from lakeray.delta.table import TableHandle
 from lakeray.delta.turn import Committed
@@ -29,7 +29,6 @@ from lakeray.importer.executor import Died, Task
 from lakeray.importer.identity import ImportId
 from lakeray.importer.result import RESULT_KEY, Result, store_result
 from lakeray.importer.task import ROW_GROUP_SHARE
-from lakeray.objects import join, open_store
 
 _TRIES = 3
 
@@ -207,9 +206,7 @@ class Exchange:
 
     def _discard(self) -> None:
         """Delete what an earlier plan staged: no commit can name it any more."""
-        store = open_store(self.context.table.uri)
-        for file in self._staged:
-            store.delete(join(self.context.table.uri, file.path))
+        remove_staged(self.context.table.uri, self._staged)
         self._staged = []
 
 

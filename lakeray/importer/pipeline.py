@@ -227,10 +227,15 @@ def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
     return pa.array(mask)
 
 
+def program_of(step: Step, *, now: datetime, keys: Mapping[str, bytes]) -> Program:
+    """The step's program by itself, to be asked about columns. Raises TransformError for a wrong expression."""
+    return Program(program_spec(step), now=now, seed=0, keys=keys)
+
+
 def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
-    program = Program(program_spec(step), now=now, seed=0, keys=keys)
+    program = program_of(step, now=now, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
     made = program.output_schema(with_rescued)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
 from lakeray.importer.difference import Window
@@ -44,8 +45,8 @@ class Planner:
         self.count(window)
         if self.source.deleted_objects == "delete":
             self.vanished.add(window.vanished, held=window.held)
-        earlier = self._earlier(window)
         for part in window.fresh.to_batches(max_chunksize=10_000):
+            earlier = self._earlier(window, part)
             for planned in self._planned(part):
                 replaced = earlier.get(planned.info.uri, [])
                 if replaced is None:
@@ -87,13 +88,13 @@ class Planner:
         taken, self._held, self._held_bytes = self._held, [], 0
         return taken
 
-    def _earlier(self, window: Window) -> dict[str, list[PlannedObject] | None]:
+    def _earlier(self, window: Window, part: pa.RecordBatch) -> dict[str, list[PlannedObject] | None]:
         """By uri the loads that a fresh object replaces; None when the rows of one do not say where they came from."""
         found: dict[str, list[PlannedObject] | None] = defaultdict(list)
-        if self.source.changed_objects != "replace":
+        if self.source.changed_objects != "replace" or not window.replaced.num_rows:
             return {}
-        told = window.replaced["provenance"].to_pylist()
-        for planned, says in zip(going(window.replaced, "replaced"), told, strict=True):
+        loads = window.replaced.filter(pc.is_in(window.replaced["uri"], value_set=part["uri"]))
+        for planned, says in zip(going(loads, "replaced"), loads["provenance"].to_pylist(), strict=True):
             known = found[planned.info.uri]
             found[planned.info.uri] = [*known, planned] if known is not None and says else None
         return found

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
 from lakeray.importer import provenance
@@ -43,6 +45,8 @@ class SampleTask:
 
     objects: tuple[PlannedObject, ...]
     source: Source
+    wanted: frozenset[str] = frozenset()
+    """Columns to look for: a sample is of rows that have a value in one of them, however far behind they are."""
 
     def run(self) -> Iterator[list[Sampled]]:
         """One message: a sample of each object."""
@@ -57,11 +61,18 @@ class SampleTask:
         try:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
-                    if chunk.table.num_rows:
-                        return Sampled(uri=info.uri, table=self._with_path(chunk.table.slice(0, SAMPLE_ROWS), info.uri))
+                    rows = self._telling(self._with_path(chunk.table, info.uri))
+                    if rows.num_rows:
+                        return Sampled(uri=info.uri, table=rows.slice(0, SAMPLE_ROWS))
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             return Sampled(uri=info.uri, table=None, error=error.message)
         return Sampled(uri=info.uri, table=None)
+
+    def _telling(self, table: pa.Table) -> pa.Table:
+        if not self.wanted:
+            return table
+        shown = [table[name].is_valid() for name in table.column_names if name in self.wanted]
+        return table.filter(reduce(pc.or_, shown)) if shown else table.slice(0, 0)
 
     def _with_path(self, table: pa.Table, uri: str) -> pa.Table:
         return add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))

@@ -94,6 +94,10 @@ class Tally:
             bytes_written=summary.bytes_written,
             files=summary.files,
         )
+        if done.result.gone:
+            fates = Counter(item.fate for item in done.result.gone)
+            said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
+            self.note(f"batch {done.summary.number} took {done.result.rows_removed} rows out of the table ({said})")
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:

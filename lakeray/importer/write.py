@@ -23,6 +23,7 @@ from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
+from lakeray.importer.replace import constraint_of
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
@@ -126,7 +127,7 @@ class _BatchWriter:
             wire_schema=wire_schema(context.source, self._schema),
             table_schema=self._table_schema,
             partition_by=() if self._rules else tuple(self._handle.partition_by),
-            constraints=constraints(self._handle),
+            constraints=(*constraints(self._handle), *constraint_of(context.plan)),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
             stamp=self._stamp,

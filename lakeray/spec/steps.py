@@ -60,6 +60,13 @@ class Import(Spec):
     30d. Only with a `sequence`."""
     history: History | None = None
     """Names of the columns of mode scd2. Default: valid_from, valid_to, is_current."""
+    replace_where: Sql | None = None
+    """For mode overwrite: an SQL condition over a row of the table, as in `day = DATE '2024-05-01'`. Only rows that
+    meet it are replaced; new rows that do not meet it are quarantined. Default: all rows are replaced. Conditions over
+    partition columns alone need no look into files."""
+    partitions: Literal["all", "dynamic"] = "all"
+    """For mode overwrite. `dynamic`: only those partitions are replaced in which the source has rows now. Default
+    `all`: the whole table is."""
     on_restore: Literal["reimport", "keep", "ask"] = "ask"
     """What happens after the table was restored to a version before some batches. `reimport`: they are imported again.
     `keep`: they stay away. `ask` (default): the import stops and says how to choose."""
@@ -70,6 +77,15 @@ class Import(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Options that the mode does not use, or that it lacks."""
         yield from merge_complaints(data)
+        for option, default in (("replace_where", None), ("partitions", "all")):
+            mode = data.get("mode", "append")
+            if data.get(option, default) != default and mode != "overwrite":
+                yield (
+                    (option,),
+                    WrongValue("only the mode overwrite replaces a part of the table", found=f"mode {mode}"),
+                )
+        if data.get("replace_where") is not None and data.get("partitions") == "dynamic":
+            yield ("partitions",), WrongValue("only one of: replace_where, partitions", found="both")
 
 
 class Expect(Spec):

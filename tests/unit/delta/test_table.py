@@ -335,3 +335,12 @@ def test_failures_of_delta_rs_become_lakerays(text: str, expected: type[Exceptio
     assert type(error) is expected
     assert "s3://b/t" in error.message
     assert error.hint
+
+
+@pytest.mark.parametrize("below", ["", "/deeper/table"])
+def test_a_file_where_the_table_should_be_is_named(tmp_path, below):
+    file = tmp_path / "orders"
+    file.write_text("no table")
+    with pytest.raises(TableError, match=f"there can be no table at {file}{below}: {file} is a file"):
+        create_table(f"{file}{below}", pa.schema([("n", pa.int64())]))
+    assert file.read_text() == "no table"

@@ -21,6 +21,7 @@ from lakeray.errors import ImportFailed, StoreUnavailable
 from lakeray.failpoints import EVERY_IMPORT, TAKE_OUT
 from lakeray.importer import difference
 from lakeray.importer.gone import UNKNOWN_ROWS
+from lakeray.importer.look import plan
 from lakeray.importer.loop import ImportLoop
 from lakeray.objects import join, open_store
 from lakeray.runtime.upkeep import TableOf
@@ -49,7 +50,9 @@ def ids(lake):
 def test_a_changed_object_is_replaced_in_one_commit(lake):
     version = require_table(lake.table_uri).version
     lake.put("2.json", lines({"id": 20}))
+    assert plan(lake.context()).notes == ["the rows of 1 loads of objects that changed or are gone would be taken out"]
     summary = lake.run()
+    assert "batch 2 took 2 rows out of the table (1 replaced)" in summary.notes
     assert ids(lake) == [1, 3, 4, 11, 13, 14, 20]
     assert require_table(lake.table_uri).version == version + 1
     assert summary.rows_removed == 2

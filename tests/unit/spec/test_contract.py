@@ -181,6 +181,21 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
     ("step", "source", "refused"),
     [
         (
+            "import: {from: r, into: t, mode: merge, key: [id]}",
+            "changed_objects: replace",
+            "sources.r.changed_objects: replace is not built yet for mode merge",
+        ),
+        (
+            "import: {from: r, into: t, mode: scd2, key: [id], sequence: n}",
+            "deleted_objects: delete",
+            "sources.r.deleted_objects: delete is not built yet for mode scd2",
+        ),
+        (
+            "import: {from: r, into: t, mode: scd2, key: [id], sequence: n}, compensate: withdraw",
+            "",
+            "steps.s.compensate: withdraw is not built",
+        ),
+        (
             "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",
             "",
             "steps.s.mask.e.encrypt: the protection",
