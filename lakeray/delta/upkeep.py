@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from lakeray.delta.again import again_on_conflict
-from lakeray.delta.failures import is_foreign
+from lakeray.delta.failures import is_conflict, is_foreign
 from lakeray.delta.log import LogCommit, read_back, read_commit
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import ExactlyOnceError, TableError
