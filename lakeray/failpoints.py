@@ -55,7 +55,13 @@ REPROCESS = {
     "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
 }
 """Those of a batch of rows from quarantine."""
-REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **SETS, **REPROCESS}
+UPKEEP = {
+    "optimize_staged": "rows were put into other files, nothing is committed",
+    "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
+    "log_entry_deleted": "an old entry of the log is gone, others are not",
+}
+"""Those of upkeep beside imports."""
+REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **SETS, **REPROCESS, **UPKEEP}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

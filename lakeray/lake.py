@@ -23,6 +23,7 @@ from lakeray.importer.summary import BatchSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
+from lakeray.reports.profile import ProfileReport
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.executors import executor
@@ -96,6 +97,18 @@ class Run:
             self._ended.set()
 
 
+class LakeTable(TableOf):
+    """The upkeep of one table."""
+
+    def profile(self) -> ProfileReport:
+        """What its columns and files look like; renders in a notebook. Reads every row once, on Ray.
+
+        Columns that the workflow masks and those tagged ``pii`` show no value. Raises UnsupportedTable for a table with
+        deletion vectors.
+        """
+        return ProfileReport.model_validate(self.look().model_dump())
+
+
 class Lake:
     """Every operation on a lake. Files are workflow files (a path) or workflows that are loaded already.
 
@@ -132,7 +145,8 @@ class Lake:
     def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
         """What a run would import, step by step; nothing is written."""
         workflow = self._runnable(file, steps)
-        return [plan(self._context(workflow, name)) for name in workflow.ordered() if steps is None or name in steps]
+        names = [name for name in workflow.ordered() if steps is None or name in steps]
+        return [plan(self._context(workflow, name)) for name in names if workflow.steps[name].import_ is not None]
 
     def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
         """What the sources hold; ``register`` stores it in the catalog."""
@@ -203,7 +217,7 @@ class Lake:
 
         return QuarantineOf(imports, start)
 
-    def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
+    def table(self, file_or_uri: File, name: str | None = None) -> LakeTable:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""
         if isinstance(file_or_uri, Workflow) or str(file_or_uri).endswith((".yaml", ".yml")):
             workflow = self.validate(file_or_uri)
@@ -211,9 +225,9 @@ class Lake:
             _known(names, workflow.tables, "table")
             if len(names) != 1:
                 raise SpecError("the workflow has several tables", hint=f"name one of them: {', '.join(names)}")
-            return TableOf(workflow.tables[names[0]].uri)
+            return self._table(workflow.tables[names[0]].uri, workflow, names[0])
         require_table(str(file_or_uri))
-        return TableOf(str(file_or_uri))
+        return self._table(str(file_or_uri))
 
     def doctor(self, file: File | None = None) -> list[Check]:
         """Look at the machine, the settings and, with a file, at every place that it names."""
@@ -233,6 +247,17 @@ class Lake:
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
         return ImportContext.of(
             workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
+        )
+
+    def _table(self, uri: str, workflow: Workflow | None = None, name: str | None = None) -> LakeTable:
+        steps = workflow.steps.values() if workflow else ()
+        into = [step for step in steps if step.import_ is not None and step.import_.into == name]
+        return LakeTable(
+            uri,
+            table=workflow.tables[name] if workflow and name else None,
+            executor=self._executor,
+            memory_bytes=self._settings.task_memory_bytes,
+            masked=frozenset(column for step in into for column in step.mask),
         )
 
     def _executor(self, name: str) -> Executor:

@@ -170,10 +170,7 @@ def checkpoint_now_and_then(handle: TableHandle, version: int) -> None:
     if version % (int(asked) if asked.isdigit() and int(asked) > 0 else _CHECKPOINT_EVERY):
         return
     with suppress(Exception):
-        fresh = require_table(handle.uri)
-        fresh.delta.create_checkpoint()
-        if handle.properties.get("delta.enableExpiredLogCleanup", "true").lower() == "true":
-            fresh.delta.cleanup_metadata()
+        require_table(handle.uri).delta.create_checkpoint()
 
 
 def record_rows(

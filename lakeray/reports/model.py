@@ -83,7 +83,7 @@ class ImportSection(Summary):
 
 
 class StepLine(Summary):
-    """One step of the run; ``error`` is its message."""
+    """One step of the run; ``error`` is its message, ``done`` what upkeep did."""
 
     name: str
     kind: str
@@ -91,6 +91,7 @@ class StepLine(Summary):
     attempts: int
     duration_s: float
     error: str | None = None
+    done: list[str] = Field(default_factory=list)
 
 
 class IntegrationSection(Summary):

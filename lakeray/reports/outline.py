@@ -187,7 +187,7 @@ def _steps(lines: list[StepLine]) -> Grid:
                 line.state,
                 str(line.attempts),
                 duration(line.duration_s),
-                visible(line.error or "", _LONGEST),
+                visible(line.error or "; ".join(line.done), _LONGEST),
             ]
             for line in lines
         ],

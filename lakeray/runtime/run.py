@@ -19,6 +19,7 @@ from functools import partial
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
+from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.reprocess import Choice
 from lakeray.importer.summary import ImportSummary
@@ -28,7 +29,9 @@ from lakeray.observability.progress import Observer
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
+from lakeray.runtime.maintain import AfterImport, maintain
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
+from lakeray.runtime.upkeep import TableOf
 from lakeray.security.secrets import resolve
 from lakeray.spec.model import Workflow
 
@@ -61,6 +64,8 @@ class WorkflowRun:
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _done: dict[str, StepSummary] = field(default_factory=dict)
     _loops: dict[str, ImportLoop] = field(default_factory=dict)
+    _after: dict[str, AfterImport] = field(default_factory=dict)
+    _skipped: dict[str, StepSummary] = field(default_factory=dict)
     _security: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _started_at: datetime | None = None
@@ -126,7 +131,10 @@ class WorkflowRun:
                 for before in self.workflow.steps[name].after
                 if before in self._done
             ):
-                self._done[name] = StepSummary(name=name, kind="import", state="skipped")
+                self._done[name] = StepSummary(name=name, kind=self.workflow.steps[name].kind, state="skipped")
+                continue
+            if self.workflow.steps[name].maintain is not None:
+                self._done[name] = self._maintained(name)
                 continue
             loop = self._loop(name, keys)
             step = self._done[name] = self._attempts(name, loop, retry_failed=True)
@@ -152,6 +160,10 @@ class WorkflowRun:
                 )
 
     def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
+        for name in [name for name in names if self.workflow.steps[name].import_ is None]:
+            names.remove(name)
+            self._skipped[name] = StepSummary(name=name, kind=self.workflow.steps[name].kind, state="skipped")
+            self._notes.append(f"step {name} is left out while the run keeps watching: `optimize` of a table does it")
         loops = {name: self._loop(name, keys) for name in names}
         last_full = float("-inf")
         while not self._cancelled.is_set():
@@ -165,6 +177,7 @@ class WorkflowRun:
             if self._done:
                 break
             self._cancelled.wait(self.settings.poll_interval_s)
+        self._done |= self._skipped
         for name, loop in loops.items():
             self._done.setdefault(name, self._ended(name, loop, 1, None))
             self._told(loop.tally.summary(), self._done[name].error)
@@ -186,7 +199,49 @@ class WorkflowRun:
         )
         self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
         loop = self._loops[name] = ImportLoop(context)
+        self._after[name] = AfterImport(self._table(context.plan.into), now=self.now, check=context.check_cancelled)
         return loop
+
+    def _table(self, name: str) -> TableOf:
+        table = self.workflow.tables[name]
+        runner = partial(self._executor, name)
+        return TableOf(table.uri, table=table, executor=runner, memory_bytes=self.settings.task_memory_bytes)
+
+    def _executor(self, table: str, doing: str) -> Executor:
+        title = f"{self.workflow.workflow}/{doing} {table} {self.run_id}"
+        return executor(self.settings.executor, name=title, cluster=self.cluster)
+
+    def _maintained(self, name: str) -> StepSummary:
+        step, started, clock = self.workflow.steps[name], self.now(), time.monotonic()
+        assert step.maintain is not None
+        table, attempt, error, done = self._table(step.maintain.table), 0, None, None
+        while attempt < step.retry.maximum_attempts and done is None:
+            attempt += 1
+            try:
+                done = maintain(step.maintain, table, check=self._check_cancelled)
+            except LakerayError as failure:
+                error = failure
+                if not error.retryable or error.code in step.retry.non_retryable_error_types:
+                    break
+                self._cancelled.wait(step.retry.interval_s(attempt))
+            except Exception as failure:  # noqa: BLE001 - as of an import
+                error = unexpected(failure)
+                break
+        state: State = "succeeded" if done else ("cancelled" if isinstance(error, Cancelled) else "failed")
+        return StepSummary(
+            name=name,
+            kind=step.kind,
+            state=state,
+            attempts=attempt,
+            started_at=started,
+            duration_s=time.monotonic() - clock,
+            maintained=done,
+            error=error_summary(error, step=name) if error and not done else None,
+        )
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the run was asked to stop", hint="run the same command again")
 
     def _attempts(self, name: str, loop: ImportLoop, *, retry_failed: bool) -> StepSummary:
         retry, attempt = self.workflow.steps[name].retry, 0
@@ -198,6 +253,8 @@ class WorkflowRun:
                 else:
                     loop.drain(retry_failed=retry_failed)
                 loop.tally.check_hope()
+                for note in self._after[name].look(loop.tally.summary()):
+                    loop.tally.note(note)
                 return self._ended(name, loop, attempt, None)
             except Cancelled as error:
                 return self._ended(name, loop, attempt, error)
@@ -243,7 +300,8 @@ class WorkflowRun:
         self._loops[imported.step].tally.publish_metrics()
 
     def _failed(self, name: str, error: LakerayError) -> StepSummary:
-        return StepSummary(name=name, kind="import", state="failed", attempts=0, error=error_summary(error, step=name))
+        kind = self.workflow.steps[name].kind
+        return StepSummary(name=name, kind=kind, state="failed", attempts=0, error=error_summary(error, step=name))
 
     def _unfinished(self, name: str) -> StepSummary:
         loop = self._loops.get(name)

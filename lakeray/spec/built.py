@@ -9,7 +9,7 @@ from lakeray.spec.model import Step, Workflow
 from lakeray.spec.problems import path_text
 from lakeray.spec.strict import Loc
 
-BUILT_KINDS = frozenset({"import"})
+BUILT_KINDS = frozenset({"import", "maintain"})
 BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
 BUILT_MASKS = frozenset({"redact", "hmac_sha256"})
 BUILT_ON_FAILURE = frozenset({"fail"})

@@ -151,6 +151,24 @@ class Maintain(Spec):
     """Seconds since a file was removed from the table after which it is deleted. Default: nothing is deleted."""
     checkpoint: bool = False
     """Whether a checkpoint of the log is written. Default: false; writers write one every hundred commits."""
+    clean_log: bool = False
+    """Whether entries of the log that are older than the table keeps them (`delta.logRetentionDuration`, 30 days) and
+    that no import needs are deleted. Default: false; imports do so now and then."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """Nothing to do, or an order for files that are left as they are."""
+        optimize = data.get("optimize") is not False
+        if not optimize and data.get("z_order"):
+            yield (
+                ("z_order",),
+                WrongValue("expected none, as only an optimize puts rows in order", found="optimize: false"),
+            )
+        if not (optimize or data.get("vacuum") is not None or data.get("checkpoint") or data.get("clean_log")):
+            yield (
+                (),
+                WrongValue("expected at least one of: optimize, vacuum, checkpoint, clean_log", found="nothing to do"),
+            )
 
 
 class SubWorkflow(Spec):

@@ -10,6 +10,7 @@ from pydantic import Field
 from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import TableUri, Text
 from lakeray.spec.units import PositiveSize
+from lakeray.spec.upkeep import Optimize
 from lakeray.spec.wrong import WrongValue
 
 _LEVELS = {"zstd": (1, 22), "gzip": (1, 9)}
@@ -59,6 +60,9 @@ class Table(Spec):
     """How data files are compressed: `{codec: zstd, level: 1}` (default), or only the codec."""
     zstd_level: int | None = Field(default=None, ge=1, le=22)
     """Short for `compression: {codec: zstd, level: ...}`, 1 (fast) to 22 (small). Default: what `compression` says."""
+    optimize: Optimize | None = None
+    """Small files are put together after imports once there are many: `{when: {small_files: 50}, target: 256MiB}`.
+    Default: never by itself; `lakeray tables optimize` and steps of kind `maintain` do so when asked."""
     quarantine: TableUri | None = None
     """Where refused rows go. Default: the table's uri with `_quarantine` behind it."""
     provenance: bool = False

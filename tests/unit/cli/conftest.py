@@ -16,6 +16,7 @@ import pytest
 from pydantic import Field
 
 from lakeray.cli.entry import execute
+from lakeray.delta.vacuum import StaleFile
 from lakeray.importer.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
 from lakeray.runtime.summary import RunSummary, StepSummary
 
@@ -265,13 +266,17 @@ class FakeTable:
         self.lake.asked.append(("history", limit))
         return [{"version": 3, "timestamp": START, "operation": "WRITE", "operationParameters": {"mode": "Append"}}]
 
-    def optimize(self, target_size: int | None = None) -> dict[str, Any]:
-        self.lake.asked.append(("optimize", target_size))
+    def optimize(self, target_size: int | None = None, **more: Any) -> dict[str, Any]:
+        self.lake.asked.append(("optimize", target_size, *(value for value in more.values() if value)))
         return {"numFilesAdded": 1}
 
-    def vacuum(self, retention_hours: float, dry_run: bool) -> list[str]:
+    def stale_files(self, retention_hours: float, dry_run: bool) -> list[StaleFile]:
         self.lake.asked.append(("vacuum", retention_hours, dry_run))
-        return ["part-1.parquet"]
+        return [StaleFile(path="part-1.parquet", kind="orphan", size_bytes=1_234)]
+
+    def checkpoint(self, clean_log: bool = False) -> dict[str, Any]:
+        self.lake.asked.append(("checkpoint", clean_log))
+        return {"version": 3}
 
     def restore(self, version: int) -> dict[str, Any]:
         self.lake.asked.append(("restore", version))

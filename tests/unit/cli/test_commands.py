@@ -50,6 +50,12 @@ COMMANDS = {
     ("tables", "optimize", FILE, "--target-size", "2MiB"): ("optimized", ("optimize", 2 * 2**20)),
     ("tables", "vacuum", FILE): ("files", ("vacuum", None, True)),
     ("tables", "vacuum", FILE, "--delete", "--retention-hours", "200"): ("files", ("vacuum", 200, False)),
+    ("tables", "checkpoint", FILE): ("checkpoint", ("checkpoint", False)),
+    ("tables", "checkpoint", FILE, "--clean-log"): ("checkpoint", ("checkpoint", True)),
+    ("tables", "optimize", FILE, "--z-order", "a, b", "--one-commit"): (
+        "optimized",
+        ("optimize", None, ["a", "b"], True),
+    ),
     ("tables", "restore", FILE, "--version", "2"): ("restored", ("restore", 2)),
     ("doctor",): ("checks", ("doctor", None)),
     ("doctor", FILE): ("checks", ("doctor", FILE)),

@@ -59,7 +59,7 @@ BEYOND_A_SCHEMA = {
     "table in its source", "quarantine in the table", "reference to an unknown table",
     # rules over sets that make no sense together
     "deduplicate with later rows beyond the batch", "quarantine of no rows in particular",
-    "limits that limit nothing",
+    "limits that limit nothing", "upkeep of nothing", "order without an optimize",
     # texts with a grammar of their own
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
