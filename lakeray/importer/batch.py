@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
-from lakeray.delta.table import add_columns, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import SchemaState, new_in_table
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
@@ -47,8 +48,12 @@ class BatchProtocol:
         self._context = context
         self._identity = identity
 
-    def run(self, manifest: Manifest, source_schema: pa.Schema, *, restores_checked: int) -> Done:
-        """Carry ``manifest`` through. Raises whatever stopped it before the commit; then nothing of it is visible."""
+    def run(
+        self, manifest: Manifest, source_schema: pa.Schema, *, restores_checked: int, state: SchemaState | None = None
+    ) -> Done:
+        """Carry ``manifest`` through; ``state`` is what the batch before knew of the source's schema. Raises whatever
+        stopped it before the commit; then nothing of it is visible.
+        """
         context, clock = self._context, time.monotonic
         started = clock()
         context.observer.batch_started(
@@ -65,9 +70,8 @@ class BatchProtocol:
         handle.check_writable(mode=manifest.mode)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
-        new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
-        result = self._store_result(manifest, written, new, restores_checked)
-        self._add_columns(new)
+        result = self._store_result(manifest, written, handle, restores_checked, state or SchemaState())
+        self._add_columns([item for item in written.table_schema if item not in handle.schema])
         version, winner = self._commit(result, mode=manifest.mode)
         committed = clock()
         self.record(winner, table_version=version)
@@ -134,6 +138,7 @@ class BatchProtocol:
             files=[],
             quarantine_files=[],
             source_schema=last.source_schema if last else {},
+            schema_state=last.schema_state if last else {},
             replays=manifest.replays,
             restores_checked=last.restores_checked if last else 0,
             abandoned=True,
@@ -152,7 +157,11 @@ class BatchProtocol:
             )
         return Done(summary=summary, result=winner, phases_s={})
 
-    def _store_result(self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int) -> Result:
+    def _store_result(
+        self, manifest: Manifest, written: Written, handle: TableHandle, restores_checked: int, state: SchemaState
+    ) -> Result:
+        read = any(outcome.rows.read for outcome in written.outcomes)
+        changes, after = state.after(written.source_schema, written.seen, read=read)
         result = Result(
             batch=manifest.batch,
             attempt=written.attempt,
@@ -163,7 +172,9 @@ class BatchProtocol:
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=[item.name for item in new],
+            new_columns=new_in_table(handle.schema, written.table_schema),
+            schema_changes=[change.to_json() for change in changes],
+            schema_state=after.to_json(),
             expectations=written.expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,

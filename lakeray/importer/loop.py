@@ -18,12 +18,14 @@ from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
+from lakeray.importer.drift import SchemaState
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.result import Result
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -50,6 +52,7 @@ class ImportLoop:
     context: ImportContext
     tally: Tally = field(init=False)
     _schema: pa.Schema | None = None
+    _state: SchemaState = field(default_factory=SchemaState)
     _recorded: int = 0
     _restores_checked: int = 0
 
@@ -163,12 +166,17 @@ class ImportLoop:
             return False
         schema = self._source_schema(handle, manifest.objects)
         protocol = BatchProtocol(self.context, identity)
-        done = protocol.run(manifest, schema, restores_checked=self._restores_checked)
+        done = protocol.run(manifest, schema, restores_checked=self._restores_checked, state=self._state)
         self._recorded = done.summary.number
-        if done.result.source_schema:
-            self._schema = schema_from_names(done.result.source_schema)
+        self._learn(done.result)
         self.tally.batch(done)
         return True
+
+    def _learn(self, result: Result) -> None:
+        """What a recorded batch knew of the source's schema."""
+        if result.source_schema:
+            self._schema = schema_from_names(result.source_schema)
+            self._state = SchemaState.from_json(self._schema, result.schema_state)
 
     def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
         if self._schema is None:
@@ -184,7 +192,7 @@ class ImportLoop:
         self._recorded = result.batch if result else 0
         if result is not None:
             self._restores_checked = max(self._restores_checked, result.restores_checked)
-            self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
+            self._learn(result)
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)

@@ -15,14 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.errors import AuditError
+from lakeray.importer.drift import Seen
 from lakeray.importer.readers.port import Chunk
-from lakeray.importer.schema import add_path_columns
-from lakeray.importer.strangers import Strangers, new_columns, with_extras
+from lakeray.importer.schema import add_path_columns, contract_of
+from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Mask, Step
-from lakeray.transform.coerce import Coerced, Coercer
+from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
+from lakeray.transform.contract import Contract, Widening
+from lakeray.transform.growth import extends
 from lakeray.transform.mask import MaskSpec
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
@@ -61,8 +64,9 @@ def mask_spec(mask: Mask) -> MaskSpec:
 
 
 class Pipeline:
-    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns appear;
-    ``expectations`` counts.
+    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns or nested fields appear;
+    ``retyped`` says that a column took a wider type, so that rows before and behind it differ. ``expectations``
+    counts, ``seen`` gathers what the source shows of its schema.
     """
 
     def __init__(
@@ -76,14 +80,20 @@ class Pipeline:
         now: datetime,
         seed: int,
         keys: Mapping[str, bytes],
+        source_widening: Widening,
+        widening: Widening,
     ) -> None:
         self._step = step
-        self._source = source
+        self._contract = contract_of(source)
+        self._source_widening = source_widening
+        self._widening = widening
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
-        self._strangers = Strangers(source.evolution, wanted=step.select)
+        self._strangers = Strangers(self._contract, wanted=step.select)
         self.source_schema = source_schema
         self.table_schema = table_schema
+        self.retyped = False
+        self.seen = Seen()
         self.expectations = {
             name: ExpectationSummary(on_violation=item.on_violation) for name, item in step.expect.items()
         }
@@ -92,21 +102,24 @@ class Pipeline:
 
     def mark(self) -> Any:
         """The state to come back to when an object turns out to be bad."""
-        return self.source_schema, self.table_schema, dict(self.expectations)
+        return self.source_schema, self.table_schema, dict(self.expectations), self.seen.copy()
 
     def rewind(self, mark: Any) -> None:
         """Go back to ``mark``."""
-        self.source_schema, self.table_schema, self.expectations = mark
+        self.source_schema, self.table_schema, self.expectations, self.seen = mark
         self._coercer = self._new_coercer()
         self._fitter = self._new_fitter()
 
     def run(self, chunk: Chunk, info: ObjectInfo, path_columns: Mapping[str, str | None]) -> Piped:
         """Take a chunk of the object ``info`` through."""
-        read = add_path_columns(chunk.table, path_columns)
-        coerced = self._coercer.run(read, chunk.extras)
-        if coerced.new_fields:
-            self.source_schema = pa.schema([*self.source_schema, *coerced.new_fields])
-            self._coercer = self._new_coercer()
+        try:
+            return self._run(chunk, info, add_path_columns(chunk.table, path_columns))
+        except SchemaDrift as drift:
+            row = chunk.rows[drift.row_index].as_py() if drift.row_index < len(chunk.rows) else None
+            raise SchemaDrift.at(drift.column, drift.row_index, drift.what, uri=info.uri, row=row) from None
+
+    def _run(self, chunk: Chunk, info: ObjectInfo, read: pa.Table) -> Piped:
+        coerced = self._coerce(read, chunk, info)
         refused = [self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)] if coerced.refused else []
         table, rows = self._input(coerced, chunk.rows, info)
         result = self._program.run(table, rows)
@@ -128,6 +141,15 @@ class Pipeline:
         if not balance.balanced:
             raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
         return Piped(table=out, quarantined=quarantined, rows=balance)
+
+    def _coerce(self, read: pa.Table, chunk: Chunk, info: ObjectInfo) -> Coerced:
+        """The chunk in the source's types, which it may add to."""
+        coerced = self._coercer.run(read, chunk.extras)
+        self.seen.chunk(coerced, self.source_schema, info.uri)
+        if coerced.new_fields or coerced.grown:
+            self.source_schema = _after(self.source_schema, coerced)
+            self._coercer = self._new_coercer()
+        return coerced
 
     def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
         """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
@@ -169,16 +191,28 @@ class Pipeline:
 
     def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
-        table = self._strangers.set_aside(table, self.table_schema)
+        table, refused = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
-        if not fitted.refused:
-            return fitted.table, []
-        keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
-        return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
+        if fitted.grown:
+            self.retyped |= any(
+                not extends(kind, self.table_schema.field(name).type) for name, kind in fitted.grown.items()
+            )
+            self.table_schema = _after(self.table_schema, fitted)
+            self._fitter = self._new_fitter()
+        out, refused = fitted.table, [*refused, *fitted.refused]
+        if fitted.rescued is not None:
+            out = with_rescued(out, fitted.rescued)
+            if RESCUED not in self.table_schema.names:
+                self.table_schema = pa.schema([*self.table_schema, pa.field(RESCUED, pa.string())])
+                self._fitter = self._new_fitter()
+        if not refused:
+            return out, []
+        keep = _all_but(table.num_rows, {index for index, _, _ in refused})
+        return out.filter(keep), [self._misfits(table, rows, refused, prefix="table")]
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         for name, item in self.expectations.items():
@@ -186,15 +220,33 @@ class Pipeline:
             self.expectations[name] = item.model_copy(update=update)
 
     def _new_coercer(self) -> Coercer:
-        return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))
+        return Coercer(
+            self.source_schema,
+            evolution=self._contract,
+            masked=frozenset(self._step.mask),
+            widening=self._source_widening,
+        )
 
     def _new_fitter(self) -> Coercer:
-        return Coercer(self.table_schema, evolution="ignore", masked=frozenset(self._step.mask))
+        """The last fit: what the source's columns were fitted to, the table's must hold, or the row is refused."""
+        contract = Contract(
+            columns="evolve" if self._contract.columns == "evolve" else "discard_row",
+            types="evolve" if self._contract.types == "evolve" else "discard_row",
+        )
+        return Coercer(
+            self.table_schema, evolution=contract, masked=frozenset(self._step.mask), widening=self._widening
+        )
 
     @staticmethod
     def _rescued(table: pa.Table) -> int:
         index = table.schema.get_field_index(RESCUED)
         return 0 if index < 0 else table.num_rows - table.column(index).null_count
+
+
+def _after(schema: pa.Schema, coerced: Coerced) -> pa.Schema:
+    """``schema`` with what a chunk added to it."""
+    known = [item.with_type(coerced.grown.get(item.name, item.type)) for item in schema]
+    return pa.schema([*known, *coerced.new_fields])
 
 
 def _object_column(info: ObjectInfo, rows: pa.Int64Array) -> pa.StructArray:

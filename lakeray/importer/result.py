@@ -74,8 +74,9 @@ class ObjectOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with.
+    """``source_schema`` maps the source's columns to type names; ``schema_changes`` says how it differs from the batch
+    before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
+    version up to which RESTOREs were dealt with.
     """
 
     batch: int
@@ -92,6 +93,8 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    schema_changes: list[dict[str, str]] = field(default_factory=list)
+    schema_state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> Rows:

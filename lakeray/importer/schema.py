@@ -18,7 +18,9 @@ from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.types import parse_type, type_name
+from lakeray.transform.contract import Contract
 from lakeray.transform.delta_types import delta_type
+from lakeray.transform.growth import can_be_named
 from lakeray.transform.infer import infer_schema
 
 SAMPLE_OBJECTS = 8
@@ -117,11 +119,6 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
     return pa.schema([item for item in schema if kept[item.name.casefold()] == item.name and can_be_named(item.name)])
 
 
-def can_be_named(name: str) -> bool:
-    """Whether a Delta table can have a column of that name: delta-rs cuts names at a NUL byte without a word."""
-    return "\x00" not in name
-
-
 def _path_names(source: Source, uri: str) -> list[str]:
     return list(path_columns(source, SourcePattern.parse(source.uri), uri))
 
@@ -172,6 +169,11 @@ def _wire_type(kind: pa.DataType) -> pa.DataType:
     if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or types.is_map(kind):
         return kind
     return pa.string()
+
+
+def contract_of(source: Source) -> Contract:
+    """The source's rules about new columns and values that do not fit, as the transform room takes them."""
+    return Contract.of(source.evolution)
 
 
 def schema_names(schema: pa.Schema) -> dict[str, str]:

@@ -17,15 +17,17 @@ from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.packing import pack
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
+from lakeray.importer.settle import agrees, merged_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
+from lakeray.importer.widening import SETTLED, widening_of
 from lakeray.objects import join, open_store
-from lakeray.transform.infer import merge_types
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +42,7 @@ class Written:
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     worker_deaths: int = 0
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def rows(self) -> Rows:
@@ -75,6 +78,8 @@ class _BatchWriter:
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
+        self._seen = Seen()
+        self._widening = self._source_widening = widening_of(context, handle)
 
     def run(self) -> Written:
         planned = self._manifest.objects
@@ -121,6 +126,8 @@ class _BatchWriter:
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            source_widening=self._source_widening,
+            widening=self._widening,
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -173,19 +180,22 @@ class _BatchWriter:
 
     def _settle_new_columns(self) -> None:
         """First what the source has, then what the table gets: an ``apply`` hook can make columns of its own."""
-        merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])
+        merged = merged_schema(self._schema, [outcome.source_schema for _, outcome in self._done])
         if merged is not None:
             self._schema = merged
-            self._run_again([_agrees(outcome.source_schema, merged) for _, outcome in self._done])
-        merged = merge_new_fields(self._table_schema, [outcome.table_schema for _, outcome in self._done])
+            self._source_widening = SETTLED
+            self._run_again([agrees(outcome.source_schema, merged) for _, outcome in self._done])
+        merged = merged_schema(self._table_schema, [outcome.table_schema for _, outcome in self._done])
         if merged is not None:
             self._table_schema = merged
-            self._run_again([_agrees(outcome.table_schema, merged) for _, outcome in self._done])
+            self._source_widening = self._widening = SETTLED
+            self._run_again([agrees(outcome.table_schema, merged) and not outcome.retyped for _, outcome in self._done])
 
     def _run_again(self, agree: list[bool]) -> None:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
+            self._seen.add(outcome.seen, odd=False)
             _remove(task.table_uri, outcome.files)
             _remove(task.quarantine_uri, outcome.quarantine_files)
         self._drive([self._task(task.objects) for task, _ in again])
@@ -197,8 +207,10 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            seen=self._seen,
         )
         for _, outcome in self._done:
+            written.seen.add(outcome.seen)
             written.outcomes.extend(outcome.outcomes)
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
@@ -208,31 +220,6 @@ class _BatchWriter:
                 update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
                 written.expectations[name] = known.model_copy(update=update)
         return written
-
-
-def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
-    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none.
-
-    Names that differ by case alone are one column to Delta: the first spelling counts.
-    """
-    types: dict[str, pa.DataType] = {}
-    spelling = {name.casefold(): name for name in known.names}
-    for schema in found:
-        for item in schema:
-            first = spelling.setdefault(item.name.casefold(), item.name)
-            if known.get_field_index(item.name) >= 0 or first != item.name:
-                continue
-            earlier = types.get(item.name)
-            types[item.name] = item.type if earlier is None else (merge_types(earlier, item.type) or pa.string())
-    if not types:
-        return None
-    return pa.schema([*known, *(pa.field(name, kind) for name, kind in types.items())])
-
-
-def _agrees(schema: pa.Schema, merged: pa.Schema) -> bool:
-    return all(
-        merged.get_field_index(item.name) >= 0 and item.type.equals(merged.field(item.name).type) for item in schema
-    )
 
 
 def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:
