@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, create_table, open_table
-from lakeray.errors import TransformError, UnsupportedTable
+from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -114,6 +114,13 @@ class ImportLoop:
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
+        if context.source.contract.tables != "evolve":
+            raise ImportFailed(
+                f"there is no table at {context.table.uri}, and the contract of {context.source.uri} does not let the "
+                "import make one",
+                uri=context.table.uri,
+                hint="make the table, or say `contract: {tables: evolve}`",
+            )
         samples = self._sample(objects)
         self._schema = first_schema(context.source, samples)
         properties = {**context.table.properties, **context.table_properties}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
@@ -139,7 +140,7 @@ def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, st
     fields = []
     for item in schema:
         index = table_schema.get_field_index(item.name)
-        free = item.name in source.schema_hints or item.name in step.select or item.name in step.mask
+        free = item.name in source.hints or item.name in step.select or item.name in step.mask
         fields.append(item if index < 0 or free else pa.field(item.name, table_schema.field(index).type))
     return pa.schema(fields)
 
@@ -173,7 +174,8 @@ def _wire_type(kind: pa.DataType) -> pa.DataType:
 
 def contract_of(source: Source) -> Contract:
     """The source's rules about new columns and values that do not fit, as the transform room takes them."""
-    return Contract.of(source.evolution)
+    lost: Literal["rescue", "drop"] = "drop" if source.evolution == "ignore" else "rescue"
+    return Contract(columns=source.columns_rule, types=source.types_rule, lost=lost)
 
 
 def schema_names(schema: pa.Schema) -> dict[str, str]:

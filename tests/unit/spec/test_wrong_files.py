@@ -57,7 +57,10 @@ BEYOND_A_SCHEMA = {
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",
     "table in its source", "quarantine in the table",
+    # keys that must agree
+    "contract against evolution", "contract types against fail", "widen without evolving types",
     # texts with a grammar of their own
+    "a declared type that is none",
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
