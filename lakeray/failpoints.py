@@ -22,6 +22,8 @@ REGISTRY: dict[str, str] = {
     "after_result": "the result is written, nothing is committed",
     "before_schema_commit": "new columns are known, not yet added",
     "after_schema_commit": "new columns are added, the data is not",
+    "before_widen_commit": "columns have to take wider types, the table's files are not yet written anew",
+    "after_widen_commit": "columns have wider types, the data is not there",
     "before_commit": "the handle was checked, the commit not sent",
     "commit_reply": "the commit happened, its reply is not yet seen",
     "after_commit": "the batch is visible, nothing is recorded",

@@ -25,6 +25,7 @@ from lakeray.importer.manifest import Manifest
 from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
+from lakeray.importer.widening import retyped, widen
 from lakeray.importer.write import Written, write_batch
 from lakeray.objects import join, open_store
 
@@ -71,8 +72,9 @@ class BatchProtocol:
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         result = self._store_result(manifest, written, handle, restores_checked, state or SchemaState())
+        self._widen(handle, written, batch=manifest.batch)
         self._add_columns([item for item in written.table_schema if item not in handle.schema])
-        version, winner = self._commit(result, mode=manifest.mode)
+        version, winner = self._commit(result, mode=manifest.mode, schema=written.table_schema)
         committed = clock()
         self.record(winner, table_version=version)
         done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
@@ -184,13 +186,20 @@ class BatchProtocol:
         failpoint("after_result")
         return result
 
+    def _widen(self, handle: TableHandle, written: Written, *, batch: int) -> None:
+        wide = retyped(handle.schema, written.table_schema)
+        if wide:
+            failpoint("before_widen_commit")
+            widen(self._context, handle, wide, batch=batch)
+            failpoint("after_widen_commit")
+
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:
             failpoint("before_schema_commit")
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode) -> tuple[int, Result]:
+    def _commit(self, result: Result, *, mode: Mode, schema: pa.Schema | None = None) -> tuple[int, Result]:
         """Commit or find committed; the table's version and the winner's result."""
         committed = commit_once(
             self._context.table.uri,
@@ -199,6 +208,7 @@ class BatchProtocol:
             previous=result.batch - 1,
             files=result.files,
             mode=mode,
+            schema=schema,
             metadata={RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
             failpoints=True,
         )

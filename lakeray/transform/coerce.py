@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from lakeray.errors import TransformError
 from lakeray.transform.coercions import Converted, convert
@@ -172,15 +173,15 @@ class _Chunk:
 
     def _fitted(self, target: pa.Field, source: pa.Array) -> pa.Array:
         """``source`` in the target's type, or in the one that it grows to."""
-        kind = target.type
+        kind, widening = target.type, self._coercer.widening
         done = convert(source, kind, keep_unknown=False)
+        free = self._contract.types == "evolve" and widening.allows(target.name)
         if done.unknown and self._contract.columns == "evolve":
-            kind = grown(kind, source.type)
-        if done.misfits is not None and self._contract.types == "evolve":
-            widening = self._coercer.widening
-            if widening.allows(target.name):
-                floats = target.name not in widening.inexact
-                kind = wider(kind, source.filter(done.misfits), floats=floats)
+            kind = grown(kind, source.type, maps=free)
+        if done.misfits is not None and free:
+            kind = wider(kind, source.filter(done.misfits), floats=target.name not in widening.inexact)
+            if kind == target.type and target.name in widening.texts and not pt.is_nested(kind):
+                kind = pa.string()
         if kind != target.type:
             self._grown[target.name] = kind
             done = convert(source, kind, keep_unknown=False)

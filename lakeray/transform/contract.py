@@ -51,12 +51,14 @@ class Widening:
     """Which columns may take a wider type under ``types: evolve``.
 
     ``fixed`` may not: files that are there already hold them, and nobody asked to have these rewritten. ``inexact``
-    hold integers that a float would not hold exactly, so that they may not become floats. ``closed``: none may.
+    hold integers that a float would not hold exactly, so that they may not become floats. ``texts``
+    are asked for as text. ``closed``: none may.
     """
 
     closed: bool = False
     fixed: frozenset[str] = frozenset()
     inexact: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
 
     def allows(self, column: str) -> bool:
         """Whether ``column`` may take a wider type."""

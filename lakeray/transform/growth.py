@@ -17,28 +17,38 @@ _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _MAX_PRECISION = 38
 
 
-def grown(known: pa.DataType, found: pa.DataType) -> pa.DataType:
-    """``known`` with the struct fields that only ``found`` has, behind its own and at every depth but in maps.
+def grown(known: pa.DataType, found: pa.DataType, *, maps: bool = False) -> pa.DataType:
+    """``known`` with the struct fields that only ``found`` has, behind its own, at every depth, in ``maps`` on demand.
 
-    (delta-rs 1.6 cannot read a map from a file whose entries lack a field, so what is new in a map is not added.) A
-    field whose name differs from a known one by case alone, cannot be stored, or has no type yet is left out.
+    (delta-rs 1.6 cannot read a map from a file whose entries lack a field, so that growth in a map is no less than a
+    change of type.) A field whose name differs from a known one by case alone, cannot be stored, or has no type yet is
+    left out.
     """
     if pt.is_struct(known) and pt.is_struct(found):
-        return _grown_struct(known, found)
+        return _grown_struct(known, found, maps=maps)
     if is_list(known) and is_list(found):
-        item = grown(known.value_type, found.value_type)
-        return known if item == known.value_type else pa.list_(known.value_field.with_type(item))
+        return _relisted(known, grown(known.value_type, found.value_type, maps=maps))
+    if maps and pt.is_map(known) and pt.is_map(found):
+        return _remapped(known, grown(known.item_type, found.item_type, maps=True))
     return known
 
 
-def _grown_struct(known: pa.DataType, found: pa.DataType) -> pa.DataType:
+def _relisted(known: pa.DataType, item: pa.DataType) -> pa.DataType:
+    return known if item == known.value_type else pa.list_(known.value_field.with_type(item))
+
+
+def _remapped(known: pa.DataType, item: pa.DataType) -> pa.DataType:
+    return known if item == known.item_type else pa.map_(known.key_type, known.item_field.with_type(item))
+
+
+def _grown_struct(known: pa.DataType, found: pa.DataType, *, maps: bool) -> pa.DataType:
     others: dict[str, pa.Field] = {}
     for field in found:
         others.setdefault(field.name, field)
     fields = []
     for field in known:
         other = others.pop(field.name, None)
-        fields.append(field if other is None else field.with_type(grown(field.type, other.type)))
+        fields.append(field if other is None else field.with_type(grown(field.type, other.type, maps=maps)))
     taken = {field.name.casefold() for field in fields}
     for name, other in others.items():
         kind = delta_type(other.type)
@@ -57,8 +67,8 @@ def wider(known: pa.DataType, misfits: pa.Array, *, floats: bool) -> pa.DataType
     """The narrowest type that holds all that ``known`` does and most of the values ``misfits``; ``known`` if none does.
 
     Integers become wider integers, and floats when ``floats`` says that those there are stay exact; float32 becomes
-    float64; dates become timestamps; decimals get more digits. In lists and structs what they hold is widened. Nothing
-    becomes text here.
+    float64; dates become timestamps; decimals get more digits. In lists, structs and maps what they hold is widened.
+    Nothing becomes text here.
     """
     if pt.is_struct(known) and pt.is_struct(misfits.type):
         children = dict(zip(misfits.type.names, misfits.flatten(), strict=True))
@@ -68,8 +78,10 @@ def wider(known: pa.DataType, misfits: pa.Array, *, floats: bool) -> pa.DataType
         ]
         return pa.struct(fields)
     if is_list(known) and is_list(misfits.type):
-        item = wider(known.value_type, misfits.flatten(), floats=floats)
-        return known if item == known.value_type else pa.list_(known.value_field.with_type(item))
+        return _relisted(known, wider(known.value_type, misfits.flatten(), floats=floats))
+    if pt.is_map(known) and pt.is_map(misfits.type):
+        pairs = misfits.drop_null()
+        return _remapped(known, wider(known.item_type, pairs.items, floats=floats) if len(pairs) else known.item_type)
     if pt.is_nested(known) or pt.is_nested(misfits.type):
         return known
     return _wider_scalar(known, misfits, floats=floats)

@@ -12,6 +12,8 @@ import pytest
 from lakeray.failpoints import REGISTRY
 from tests.sample_lake import SampleLake
 
+WIDEN = ("before_widen_commit", "after_widen_commit")
+"""See test_widening.py."""
 SCHEMA = ("before_schema_commit", "after_schema_commit")
 
 
@@ -23,7 +25,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in (*SCHEMA, *WIDEN)])
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
