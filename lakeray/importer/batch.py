@@ -24,6 +24,7 @@ from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
 from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
+from lakeray.importer.schema_log import record_version
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.widening import retyped, widen
 from lakeray.importer.write import Written, write_batch
@@ -117,6 +118,7 @@ class BatchProtocol:
                 dense=False,
             )
         failpoint("after_quarantine_commit")
+        record_version(self._identity, winner)
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")

@@ -9,12 +9,14 @@ from datetime import datetime
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Change
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
 from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
 
 MAX_PROBLEMS = 100
+MAX_SHOWN = 5
 _FINE = ("loaded",)
 
 
@@ -83,6 +85,17 @@ class Tally:
             update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
             self._expectations[name] = known.model_copy(update=update)
         self._new_columns.extend(done.result.new_columns)
+        self._schema_changes(done)
+
+    def _schema_changes(self, done: Done) -> None:
+        """Say in one line what the source's schema did. The first batch has nothing that it could differ from."""
+        changes = [Change(**item) for item in done.result.schema_changes]
+        if done.summary.number == 1 and all(change.kind == "added" for change in changes):
+            return
+        if changes:
+            shown = ", ".join(map(str, changes[:MAX_SHOWN]))
+            more = f" and {len(changes) - MAX_SHOWN} more" if len(changes) > MAX_SHOWN else ""
+            self.note(f"batch {done.summary.number}: the source's schema changed: {shown}{more}")
 
     def check_hope(self) -> None:
         """Raise ImportFailed when nothing at all could be read: then it is the source's settings that are wrong."""
