@@ -131,7 +131,7 @@ def _table(bench: Bench, workload: str, size: int, peers: list[Peer], *, quick: 
 
 
 def _lakeray_failed(table: dict[str, Any]) -> bool:
-    own = [entry for entry in table.get("engines", []) if entry["engine"] == "lakeray"]
+    own = [entry for entry in table.get("engines", []) if entry["engine"].startswith("lakeray")]
     return any(entry["outcome"] != "right" for entry in [*own, *table.get("cases", [])])
 
 

@@ -81,7 +81,7 @@ def _engines(family: Family, name: str, table: dict[str, Any], into: Path) -> st
 
 
 def _engine_line(entry: dict[str, Any], fastest: float, rows: int) -> str:
-    name = f"**{entry['engine']}**" if entry["engine"] == "lakeray" else entry["engine"]
+    name = f"**{entry['engine']}**" if entry["engine"].startswith("lakeray") else entry["engine"]
     if entry["outcome"] != "right":
         return f"| {name} | {entry['outcome']} | | | | | | {entry['how']}; {_cell(entry['detail'])} |"
     star = "" if entry["measured_rows"] == rows else " *"
@@ -103,7 +103,7 @@ def _bars(entries: Sequence[dict[str, Any]]) -> list[Bar]:
                 else entry["outcome"] + (" answer" if entry["outcome"] == "wrong" else ""),
                 low=entry.get("min_s"),
                 high=entry.get("max_s"),
-                own=entry["engine"] == "lakeray",
+                own=entry["engine"].startswith("lakeray"),
             )
         )
     return made

@@ -45,6 +45,20 @@ PEERS = (
         },
     ),
     Peer(
+        name="lakeray, snappy",
+        module="lakeray_snappy",
+        packages=("lakeray", "ray", "deltalake", "pyarrow", "datafusion"),
+        how={"w1": "the same with `compression: snappy` on the table, beside engines that write snappy"},
+        codec="snappy",
+    ),
+    Peer(
+        name="lakeray, uncompressed",
+        module="lakeray_uncompressed",
+        packages=("lakeray", "ray", "deltalake", "pyarrow", "datafusion"),
+        how={"w1": "the same with `compression: none` on the table, beside engines that do not compress"},
+        codec="none",
+    ),
+    Peer(
         name="delta-rs",
         module="delta_rs",
         packages=("deltalake", "pyarrow"),

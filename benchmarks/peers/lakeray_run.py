@@ -43,9 +43,9 @@ def stop() -> None:
     _LAKE.close()
 
 
-def w1(source: Path, out: Path) -> Callable[[], Written]:
+def w1(source: Path, out: Path, *, codec: str = "zstd") -> Callable[[], Written]:
     """Parquet to Delta."""
-    return _run(source, out, "parquet", {}, {})
+    return _run(source, out, "parquet", {}, {}, codec=codec)
 
 
 def w2(source: Path, out: Path) -> Callable[[], Written]:
@@ -59,21 +59,25 @@ def w3(source: Path, out: Path) -> Callable[[], Written]:
     return _run(source, out, "csv", {"schema_hints": _HINTS}, {"expect": expect})
 
 
-def workflow(source: Path, table: Path, kind: str, options: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+def workflow(
+    source: Path, table: Path, kind: str, options: dict[str, Any], step: dict[str, Any], *, codec: str = "zstd"
+) -> dict[str, Any]:
     """The workflow file's content (JSON is YAML)."""
     return {
         "workflow": "bench",
         "tenant": "bench",
         "sources": {"lake": {"uri": f"{source}/", "format": kind, **options}},
-        "tables": {"table": {"uri": str(table)}},
+        "tables": {"table": {"uri": str(table), "compression": codec}},
         "steps": {"ingest": {"import": {"from": "lake", "into": "table"}, **step}},
     }
 
 
-def _run(source: Path, out: Path, kind: str, options: dict[str, Any], step: dict[str, Any]) -> Callable[[], Written]:
+def _run(
+    source: Path, out: Path, kind: str, options: dict[str, Any], step: dict[str, Any], *, codec: str = "zstd"
+) -> Callable[[], Written]:
     table = out / "table"
     file = out / "workflow.yaml"
-    file.write_text(json.dumps(workflow(source, table, kind, options, step)))
+    file.write_text(json.dumps(workflow(source, table, kind, options, step, codec=codec)))
 
     def work() -> Written:
         summary = _LAKE.run(file).result()

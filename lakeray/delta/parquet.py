@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from lakeray.delta.statistics import Indexed, file_statistics, leaves
 
 _SAMPLE_ROWS = 8_192
 _FEW = 0.25  # distinct values for each sampled row; below it a dictionary is smaller than the values
+_VAIN = 0.95  # of the size before compression; above it a codec costs time and saves nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,20 +47,9 @@ class ParquetFile:
         self._schema = schema
         self._nan_columns: set[tuple[str, ...]] = set()
         self._floats = [leaf.path for leaf in leaves(schema) if not leaf.repeated and pa.types.is_floating(leaf.kind)]
-        few = dictionary_columns(sample)
         try:
             self._counted = _Counted(sink)
-            self._parquet = pq.ParquetWriter(
-                self._counted,
-                schema,
-                compression=options.compression,
-                compression_level=options.compression_level,
-                use_dictionary=few,
-                column_encoding=dict.fromkeys(delta_columns(sample, few), "DELTA_BINARY_PACKED") or None,
-                write_statistics=True,
-                store_schema=False,
-                version="2.6",
-            )
+            self._parquet = pq.ParquetWriter(self._counted, schema, **_layout(sample, schema, options))
         except BaseException:
             _abandon(sink)
             raise
@@ -146,6 +137,45 @@ def _abandon(sink: BinaryIO) -> None:
     discard = getattr(sink, "discard", None)
     if discard is not None:
         discard()
+
+
+def _layout(sample: pa.Table, schema: pa.Schema, options: WriteOptions) -> dict[str, Any]:
+    """How each column is encoded and compressed, as arguments of pyarrow's writer, judged by the first rows."""
+    few = dictionary_columns(sample)
+    differences = delta_columns(sample, few)
+    layout: dict[str, Any] = {
+        "compression": options.compression,
+        "compression_level": options.compression_level,
+        "use_dictionary": few,
+        "column_encoding": dict.fromkeys(differences, "DELTA_BINARY_PACKED") or None,
+        "write_statistics": True,
+        "store_schema": False,
+        "version": "2.6",
+    }
+    packed = _incompressible(sample.slice(0, _SAMPLE_ROWS), schema, differences, layout)
+    if packed:
+        rest = [path for name in schema.names for path, _ in _leaf_arrays(sample.column(name), name)]
+        rest = [path for path in rest if path not in packed]
+        layout["compression"] = {**dict.fromkeys(rest, options.compression), **dict.fromkeys(packed, "none")}
+        if options.compression_level is not None:
+            layout["compression_level"] = dict.fromkeys(rest, options.compression_level)
+    return layout
+
+
+def _incompressible(rows: pa.Table, schema: pa.Schema, among: list[str], layout: dict[str, Any]) -> set[str]:
+    """Those columns that a codec does not make smaller, found by writing ``rows``: packed differences are mostly so."""
+    if not among or layout["compression"] == "none":
+        return set()
+    target = io.BytesIO()
+    with pq.ParquetWriter(target, schema, **layout) as writer:
+        writer.write_table(rows.select(schema.names))
+    group = writer.writer.metadata.row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    return {
+        column.path_in_schema
+        for column in columns
+        if column.path_in_schema in among and column.total_compressed_size > _VAIN * column.total_uncompressed_size
+    }
 
 
 def dictionary_columns(sample: pa.Table) -> list[str]:

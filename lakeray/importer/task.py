@@ -229,7 +229,8 @@ class _Worker:
         options = WriteOptions(
             target_file_bytes=spec.table.target_file_size,
             row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
-            compression_level=spec.table.zstd_level,
+            compression=spec.table.codec.codec,
+            compression_level=spec.table.codec.effort,
             indexed=Indexed.of_properties(spec.table_properties),
         )
         return StagedWriter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +11,37 @@ from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import TableUri, Text
 from lakeray.spec.units import PositiveSize
 from lakeray.spec.wrong import WrongValue
+
+_LEVELS = {"zstd": (1, 22), "gzip": (1, 9)}
+
+
+class Compression(Spec):
+    """How data files are compressed."""
+
+    shorthand: ClassVar[str | None] = "codec"
+
+    codec: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
+    """`zstd` (default): small at about snappy's speed. `snappy`: what most engines write. `lz4`: the fastest to read,
+    known to newer readers only. `gzip`: for old readers. `none`: large files."""
+    level: int | None = Field(default=None, ge=1, le=22)
+    """Effort: 1 (fast) to 22 (small) for zstd, to 9 for gzip; the other codecs have none. Default: 1 for zstd, 6 for
+    gzip."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """A level that the codec does not have."""
+        codec, level = data.get("codec", "zstd"), data.get("level")
+        if not isinstance(level, int) or codec not in ("zstd", "snappy", "gzip", "lz4", "none"):
+            return
+        if codec not in _LEVELS:
+            yield ("level",), WrongValue("only zstd and gzip have levels", found=f"codec {codec}")
+        elif codec == "gzip" and level > _LEVELS["gzip"][1]:
+            yield ("level",), WrongValue("expected at most 9 for gzip", found=str(level))
+
+    @property
+    def effort(self) -> int | None:
+        """The level that is meant; None where the codec has none."""
+        return self.level if self.codec not in _LEVELS or self.level else {"zstd": 1, "gzip": 6}[self.codec]
 
 
 class Table(Spec):
@@ -23,8 +55,10 @@ class Table(Spec):
     such as a day; never an id. Cannot be changed once the table exists."""
     target_file_size: PositiveSize = 256 * 2**20
     """Bytes that a data file is aimed at. Default: 256MiB. Smaller files suit point look-ups, larger ones scans."""
-    zstd_level: int = Field(default=1, ge=1, le=22)
-    """Effort of compression, 1 (fast) to 22 (small). Default: 1, which is smaller than snappy at about its speed."""
+    compression: Compression = Compression()
+    """How data files are compressed: `{codec: zstd, level: 1}` (default), or only the codec."""
+    zstd_level: int | None = Field(default=None, ge=1, le=22)
+    """Short for `compression: {codec: zstd, level: ...}`, 1 (fast) to 22 (small). Default: what `compression` says."""
     quarantine: TableUri | None = None
     """Where refused rows go. Default: the table's uri with `_quarantine` behind it."""
     properties: dict[Text, str] = Field(default_factory=dict)
@@ -33,11 +67,18 @@ class Table(Spec):
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """A column to partition by twice, quarantine in the table itself."""
+        """A column to partition by twice, quarantine in the table itself, two words about compression."""
         yield from repeated(data.get("partition_by"), "partition_by")
         uri, quarantine = data.get("uri"), data.get("quarantine")
         if isinstance(uri, str) and isinstance(quarantine, str) and same_place(uri, quarantine):
             yield ("quarantine",), WrongValue("expected another place than the table's own uri")
+        if data.get("zstd_level") is not None and data.get("compression") is not None:
+            yield ("zstd_level",), WrongValue("only one of: compression, zstd_level", found="both")
+
+    @property
+    def codec(self) -> Compression:
+        """How data files are compressed, whichever way it was said."""
+        return self.compression if self.zstd_level is None else Compression(codec="zstd", level=self.zstd_level)
 
     @property
     def quarantine_uri(self) -> str:

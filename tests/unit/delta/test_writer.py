@@ -237,3 +237,37 @@ def test_dictionary_paths_are_those_of_the_file(tmp_path: Path) -> None:
     group = pq.read_metadata(tmp_path / file.path).row_group(0)
     encoded = {group.column(n).path_in_schema: "RLE_DICTIONARY" in group.column(n).encodings for n in range(4)}
     assert encoded == {"st.x": False, "st.y": True, "l.list.element": True, "id": False}
+
+
+def codecs(path: Path) -> dict[str, str]:
+    group = pq.read_metadata(path).row_group(0)
+    return {group.column(i).path_in_schema: group.column(i).compression for i in range(group.num_columns)}
+
+
+def test_packed_differences_are_compressed_only_where_that_makes_them_smaller(tmp_path: Path) -> None:
+    chance = np.random.default_rng(7)
+    noise = chance.integers(0, 1 << 40, 50_000)
+    stairs = np.repeat(np.arange(500), 100) * 1_000_003
+    nested = pa.array([{"n": int(n), "t": "x"} for n in noise])
+    whole = pa.table({"noise": noise, "stairs": stairs, "f": np.sin(noise), "nested": nested})
+    writer = opened(tmp_path, whole.schema)
+    writer.write(whole)
+    (file,) = writer.close()
+    assert codecs(tmp_path / file.path) == {
+        "noise": "UNCOMPRESSED",
+        "stairs": "ZSTD",
+        "f": "ZSTD",
+        "nested.n": "UNCOMPRESSED",
+        "nested.t": "ZSTD",
+    }
+    assert read_all(tmp_path, [file]).equals(whole)
+
+
+@pytest.mark.parametrize("compression", [("none", None), ("snappy", None), ("zstd", 3)])
+def test_noise_alone_can_be_written_with_every_codec(compression: tuple[str, int | None], tmp_path: Path) -> None:
+    whole = pa.table({"noise": np.random.default_rng(7).integers(0, 1 << 40, 10_000)})
+    writer = opened(tmp_path, whole.schema, compression=compression[0], compression_level=compression[1])
+    writer.write(whole)
+    (file,) = writer.close()
+    assert codecs(tmp_path / file.path) == {"noise": "UNCOMPRESSED"}
+    assert read_all(tmp_path, [file]).equals(whole)

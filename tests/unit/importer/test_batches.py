@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import fastavro
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -212,3 +213,23 @@ def test_the_sum_of_a_run_is_the_sum_of_its_batches(lake):
     assert summary.objects == {"partly_loaded": 5}
     assert summary.bytes_read == sum(path.stat().st_size for path in lake.raw.iterdir())
     assert summary.listed == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "codec"),
+    [
+        ({}, "ZSTD"),
+        ({"zstd_level": 9}, "ZSTD"),
+        ({"compression": {"codec": "gzip", "level": 9}}, "GZIP"),
+        ({"compression": "snappy"}, "SNAPPY"),
+        ({"compression": "lz4"}, "LZ4"),
+        ({"compression": "none"}, "UNCOMPRESSED"),
+    ],
+)
+def test_data_files_are_compressed_as_the_table_says(lake, said, codec):
+    lake.table = said
+    lake.put("a.json", lines(*({"name": f"customer {n}"} for n in range(1000))))
+    lake.run()
+    (file,) = Path(lake.table_uri).glob("*.parquet")
+    assert pq.read_metadata(file).row_group(0).column(0).compression == codec
+    assert pl.read_delta(lake.table_uri)["name"].to_list() == [f"customer {n}" for n in range(1000)]

@@ -66,7 +66,7 @@ BEYOND_A_SCHEMA = {
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
     "template twice", "wildcard as bucket", "template over folders",
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
-    "overlap twice",
+    "overlap twice", "codec without levels", "gzip level out of range", "two words about compression",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
 }  # fmt: skip
