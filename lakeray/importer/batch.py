@@ -70,9 +70,10 @@ class BatchProtocol:
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
         handle.check_writable(mode=manifest.mode)
-        written = write_batch(context, manifest, handle, source_schema)
+        state = state or SchemaState()
+        written = write_batch(context, manifest, handle, source_schema, renamed=state.renamed)
         staged = clock()
-        result = self._store_result(manifest, written, handle, restores_checked, state or SchemaState())
+        result = self._store_result(manifest, written, handle, restores_checked, state)
         self._widen(handle, written, batch=manifest.batch)
         self._add_columns([item for item in written.table_schema if item not in handle.schema])
         version, winner = self._commit(result, mode=manifest.mode, schema=written.table_schema)

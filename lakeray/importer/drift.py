@@ -15,6 +15,7 @@ import pyarrow as pa
 from lakeray.spec.types import type_name
 from lakeray.transform.coerce import Coerced
 from lakeray.transform.growth import changed_paths, new_paths
+from lakeray.transform.names import Renamed
 
 Kind = Literal["added", "changed", "absent", "returned", "conflict", "left_out", "renamed"]
 _MAX_ODD = 1_000
@@ -109,11 +110,21 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchemaState:
-    """What is known before a batch: the columns with their types, those that had gone, the oddities told already."""
+    """What is known before a batch: the columns with their types, those that had gone, the oddities told already.
+
+    ``sampled`` are names of the source that a sample showed under other names.
+    """
 
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     absent: frozenset[str] = frozenset()
     told: frozenset[tuple[str, str, str | None, str | None]] = frozenset()
+    sampled: frozenset[Renamed] = frozenset()
+
+    @property
+    def renamed(self) -> set[Renamed]:
+        """Names of the source with those that the columns and fields have."""
+        found = {(path, str(old), str(new)) for kind, path, old, new in self.told if kind == "renamed"}
+        return found | self.sampled
 
     def after(self, schema: pa.Schema, seen: Seen, *, read: bool) -> tuple[list[Change], SchemaState]:
         """What changed in a batch that ended with ``schema``, and the state behind it. A batch in which no object

@@ -8,7 +8,7 @@ written by the same planner; when another importer writes one, the comparison be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -144,6 +144,8 @@ class ImportLoop:
         for told in self.context.executor.run(tasks):
             if isinstance(told.message, list):
                 found.extend(told.message)
+        renamed = frozenset(pair for sample in found for pair in sample.renamed)
+        self._state = replace(self._state, sampled=self._state.sampled | renamed)
         return sorted(found, key=lambda sample: sample.uri)
 
     def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:

@@ -7,7 +7,7 @@ coercion to the table's columns. Row by row everything is accounted for: ``Rows`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
 from lakeray.transform.contract import Contract, Widening
 from lakeray.transform.growth import extends
 from lakeray.transform.mask import MaskSpec
+from lakeray.transform.names import normalised
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
 
@@ -85,6 +86,7 @@ class Pipeline:
     ) -> None:
         self._step = step
         self._contract = contract_of(source)
+        self._snake_case = source.names == "snake_case"
         self._source_widening = source_widening
         self._widening = widening
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
@@ -112,8 +114,14 @@ class Pipeline:
 
     def run(self, chunk: Chunk, info: ObjectInfo, path_columns: Mapping[str, str | None]) -> Piped:
         """Take a chunk of the object ``info`` through."""
+        read = add_path_columns(chunk.table, path_columns)
+        if self._snake_case:
+            named = normalised(read, chunk.extras)
+            for path, old, new in named.renamed:
+                self.seen.note("renamed", path, old, new, info.uri)
+            read, chunk = named.table, replace(chunk, extras=named.extras)
         try:
-            return self._run(chunk, info, add_path_columns(chunk.table, path_columns))
+            return self._run(chunk, info, read)
         except SchemaDrift as drift:
             row = chunk.rows[drift.row_index].as_py() if drift.row_index < len(chunk.rows) else None
             raise SchemaDrift.at(drift.column, drift.row_index, drift.what, uri=info.uri, row=row) from None

@@ -23,6 +23,7 @@ from lakeray.transform.contract import Contract
 from lakeray.transform.delta_types import delta_type
 from lakeray.transform.growth import can_be_named
 from lakeray.transform.infer import infer_schema
+from lakeray.transform.names import Renamed, normalised, snake_case
 
 SAMPLE_OBJECTS = 8
 SAMPLE_ROWS = 5_000
@@ -37,6 +38,7 @@ class Sampled:
     uri: str
     table: pa.Table | None
     error: str | None = None
+    renamed: frozenset[Renamed] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +62,17 @@ class SampleTask:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
                     if chunk.table.num_rows:
-                        return Sampled(uri=info.uri, table=self._with_path(chunk.table.slice(0, SAMPLE_ROWS), info.uri))
+                        return self._sampled(chunk.table.slice(0, SAMPLE_ROWS), info.uri)
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             return Sampled(uri=info.uri, table=None, error=error.message)
         return Sampled(uri=info.uri, table=None)
 
-    def _with_path(self, table: pa.Table, uri: str) -> pa.Table:
-        return add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
+    def _sampled(self, table: pa.Table, uri: str) -> Sampled:
+        table = add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
+        if self.source.names == "as_is":
+            return Sampled(uri=uri, table=table)
+        named = normalised(table)
+        return Sampled(uri=uri, table=named.table, renamed=frozenset(named.renamed))
 
 
 def add_path_columns(table: pa.Table, columns: Mapping[str, str | None]) -> pa.Table:
@@ -121,7 +127,8 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
 
 
 def _path_names(source: Source, uri: str) -> list[str]:
-    return list(path_columns(source, SourcePattern.parse(source.uri), uri))
+    names = path_columns(source, SourcePattern.parse(source.uri), uri)
+    return list(names) if source.names == "as_is" else [snake_case(name) for name in names]
 
 
 def _infer_apart(tables: list[pa.Table], hints: dict[str, pa.DataType], path_names: set[str]) -> pa.Schema:
@@ -153,20 +160,34 @@ def with_hints(schema: pa.Schema, source: Source) -> pa.Schema:
     return _one_spelling(known, preferred=schema.names)
 
 
-def wire_schema(source: Source, schema: pa.Schema) -> pa.Schema | None:
-    """The types in which a reader shall hand over columns that it must parse from text itself (JSON)."""
+def wire_schema(source: Source, schema: pa.Schema, renamed: Collection[Renamed] = ()) -> pa.Schema | None:
+    """The types in which a reader shall hand over columns that it must parse from text itself (JSON), by the names that
+    the source has for them.
+    """
     if source.format != "json":
         return None
-    return pa.schema([pa.field(item.name, _wire_type(item.type)) for item in schema])
+    spellings: dict[str, list[str]] = {}
+    for path, old, _ in sorted(renamed):
+        spellings.setdefault(path, []).append(old)
+    return pa.schema(_wire_fields(list(schema), "", spellings))
 
 
-def _wire_type(kind: pa.DataType) -> pa.DataType:
+def _wire_fields(fields: list[pa.Field], above: str, spellings: Mapping[str, list[str]]) -> list[pa.Field]:
+    found = []
+    for item in fields:
+        path = f"{above}{item.name}"
+        kind = _wire_type(item.type, path, spellings)
+        found.extend(pa.field(name, kind) for name in dict.fromkeys([item.name, *spellings.get(path, ())]))
+    return found
+
+
+def _wire_type(kind: pa.DataType, path: str, spellings: Mapping[str, list[str]]) -> pa.DataType:
     """Dates, times and decimals travel as the text that was written, nested types field by field."""
     types = pa.types
     if types.is_struct(kind):
-        return pa.struct([pa.field(item.name, _wire_type(item.type)) for item in kind])
+        return pa.struct(_wire_fields(list(kind), f"{path}.", spellings))
     if types.is_list(kind) or types.is_large_list(kind):
-        return pa.list_(_wire_type(kind.value_type))
+        return pa.list_(_wire_type(kind.value_type, f"{path}[]", spellings))
     if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or types.is_map(kind):
         return kind
     return pa.string()

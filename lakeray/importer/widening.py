@@ -147,9 +147,13 @@ class _Work:
             wide=tuple(sorted(self.wide)),
             partition_by=tuple(handle.partition_by),
             prefix="",
-            target_file_bytes=self.context.table.target_file_size,
-            memory_bytes=self.context.task_memory_bytes,
-            properties=dict(handle.properties),
+            options=WriteOptions(
+                target_file_bytes=self.context.table.target_file_size,
+                row_group_bytes=self.context.task_memory_bytes // _ROW_GROUP_SHARE,
+                compression=self.context.table.codec.codec,
+                compression_level=self.context.table.codec.effort,
+                indexed=Indexed.of_properties(handle.properties),
+            ),
         )
         slots = max(1, self.context.executor.slots)
         groups = [files[start::slots] for start in range(min(slots, len(files)))]
@@ -221,9 +225,7 @@ class WidenTask:
     wide: tuple[str, ...]
     partition_by: tuple[str, ...]
     prefix: str
-    target_file_bytes: int
-    memory_bytes: int
-    properties: dict[str, str]
+    options: WriteOptions
 
     def run(self) -> Iterator[Widened]:
         """One message. Raises ImportFailed for a value that the wider type does not hold."""
@@ -232,11 +234,7 @@ class WidenTask:
             schema=self.schema,
             partition_by=list(self.partition_by),
             prefix=self.prefix,
-            options=WriteOptions(
-                target_file_bytes=self.target_file_bytes,
-                row_group_bytes=self.memory_bytes // _ROW_GROUP_SHARE,
-                indexed=Indexed.of_properties(self.properties),
-            ),
+            options=self.options,
         )
         try:
             removes = [file for file in self.files if self._rewrite(file, writer)]

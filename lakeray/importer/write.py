@@ -7,7 +7,7 @@ about the type of a new column are run again with the type that holds the values
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
 from lakeray.importer.widening import SETTLED, widening_of
 from lakeray.objects import join, open_store
+from lakeray.transform.names import Renamed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,11 +51,18 @@ class Written:
         return Rows.total(outcome.rows for outcome in self.outcomes)
 
 
-def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> Written:
-    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost
-    store).
+def write_batch(
+    context: ImportContext,
+    manifest: Manifest,
+    handle: TableHandle,
+    source_schema: pa.Schema,
+    *,
+    renamed: Collection[Renamed] = (),
+) -> Written:
+    """Run the batch's tasks to their end; ``renamed`` are names that the source has for columns. Raises what a task
+    raises for the whole batch (a failed expectation, a lost store).
     """
-    writer = _BatchWriter(context, manifest, handle, source_schema)
+    writer = _BatchWriter(context, manifest, handle, source_schema, renamed)
     try:
         return writer.run()
     except BaseException:
@@ -64,8 +72,14 @@ def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle,
 
 class _BatchWriter:
     def __init__(
-        self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema
+        self,
+        context: ImportContext,
+        manifest: Manifest,
+        handle: TableHandle,
+        source_schema: pa.Schema,
+        renamed: Collection[Renamed],
     ) -> None:
+        self._renamed = renamed
         self._context = context
         self._manifest = manifest
         self._handle = handle
@@ -120,7 +134,7 @@ class _BatchWriter:
             seed=self._manifest.seed,
             keys=dict(context.keys),
             source_schema=self._schema,
-            wire_schema=wire_schema(context.source, self._schema),
+            wire_schema=wire_schema(context.source, self._schema, self._renamed),
             table_schema=self._table_schema,
             partition_by=tuple(self._handle.partition_by),
             constraints=constraints(self._handle),
