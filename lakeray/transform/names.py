@@ -71,12 +71,12 @@ def normalised(table: pa.Table, extras: pa.StringArray | None = None) -> Named:
     for new, names in _groups(table.column_names):
         filled = [name for name in names if table[name].null_count < table.num_rows]
         first, *others = filled or names[:1]
-        values = _column(table[first], new, left, renamed)
+        values = _column(table[first], first, left, renamed)
         for name in names:
             if name != new:
                 renamed.add((new, name, new))
         for name in others:
-            values = _coalesced(values, _column(table[name], new, left, renamed), name, new, left)
+            values = _coalesced(values, _column(table[name], name, left, renamed), name, new, left)
         columns[new] = values
     named = pa.table(columns) if columns else table
     return Named(table=named, extras=_texts(left, table.num_rows), renamed=renamed)
@@ -93,17 +93,26 @@ def _groups(names: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _column(
-    column: pa.ChunkedArray, path: str, left: dict[int, dict[str, Any]], renamed: set[Renamed]
+    column: pa.ChunkedArray, name: str, left: dict[int, dict[str, Any]], renamed: set[Renamed]
 ) -> pa.Array | pa.ChunkedArray:
     if not pt.is_nested(column.type):
         return column
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    values, clash = _nested(whole, path, renamed)
+    values, clash = _nested(whole, snake_case(name), renamed)
     if clash is not None:
         rows = pc.indices_nonzero(clash)
         for row, value in zip(rows.to_pylist(), json_values(whole.take(rows)), strict=True):
-            left.setdefault(row, {}).setdefault(path, value)
+            _keep(left, row, (snake_case(name), name), value)
     return values
+
+
+def _keep(left: dict[int, dict[str, Any]], row: int, names: tuple[str, ...], value: Any) -> None:
+    """Hand a value on under the first of the names that is free."""
+    taken = left.setdefault(row, {})
+    key = next((name for name in names if name not in taken), names[-1])
+    while key in taken:
+        key += "_"
+    taken[key] = value
 
 
 def _coalesced(
@@ -113,15 +122,18 @@ def _coalesced(
     new: str,
     left: dict[int, dict[str, Any]],
 ) -> pa.Array | pa.ChunkedArray:
-    """``values`` with those of ``others`` where they are null; the rest of ``others`` under its old name."""
-    both = pc.and_(values.is_valid(), others.is_valid())
+    """``values`` with those of ``others`` where they are null; the rest of ``others`` is handed on."""
+    filled = set(pc.indices_nonzero(values.is_valid()).to_pylist())
+    filled |= {row for row, names in left.items() if new in names}
+    rows = pc.indices_nonzero(others.is_valid()).to_pylist()
     same = values.type == others.type
-    behind = both if same else others.is_valid()
-    rows = pc.indices_nonzero(behind).to_pylist()
-    taken = set(pc.indices_nonzero(both).to_pylist())
-    for row, value in zip(rows, json_values(others.take(pa.array(rows, pa.int64()))), strict=True):
-        left.setdefault(row, {}).setdefault(name if row in taken else new, value)
-    return pc.coalesce(values, others) if same else values
+    behind = [row for row in rows if row in filled or not same]
+    for row, value in zip(behind, json_values(others.take(pa.array(behind, pa.int64()))), strict=True):
+        _keep(left, row, (name,) if row in filled else (new, name), value)
+    if not same:
+        return values
+    gone = pa.array([row in filled for row in range(len(others))])
+    return pc.coalesce(values, pc.if_else(gone, pa.scalar(None, others.type), others))
 
 
 def _nested(array: pa.Array, path: str, renamed: set[Renamed]) -> tuple[pa.Array, pa.BooleanArray | None]:
