@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -127,8 +127,17 @@ class Lake:
         workflow = self._runnable(file, steps)
         return [plan(self._context(workflow, name)) for name in workflow.ordered() if steps is None or name in steps]
 
-    def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        """What the sources hold; ``register`` stores it in the catalog."""
+    def discover(
+        self,
+        file: File,
+        *,
+        source: str | None = None,
+        register: bool = False,
+        schema_diff: Literal["none", "sample", "all"] = "none",
+    ) -> list[DiscoverySummary]:
+        """What the sources hold; ``register`` stores it in the catalog; ``schema_diff`` compares what is known of their
+        schemas with a sample, or with all objects.
+        """
         workflow = self.validate(file)
         names = [source] if source else list(workflow.sources)
         _known(names, workflow.sources, "source")
@@ -141,6 +150,7 @@ class Lake:
                 ledger=self._ledger_of_source(workflow, name),
                 executor=self._executor("discover"),
                 now=utc_now,
+                diff=schema_diff,
             )
             found.append(self._registered(workflow, summary) if register else summary)
         return found

@@ -53,6 +53,10 @@ class SampleTask:
         yield [self._sample(planned) for planned in self.objects]
 
     def _sample(self, planned: PlannedObject) -> Sampled:
+        return next(self.chunks(planned), Sampled(uri=planned.info.uri, table=None))
+
+    def chunks(self, planned: PlannedObject, *, rows: int | None = SAMPLE_ROWS) -> Iterator[Sampled]:
+        """The first ``rows`` of every chunk that has any; at the end why the object cannot be read, where it cannot."""
         from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
         from lakeray.importer.readers import read
 
@@ -62,10 +66,9 @@ class SampleTask:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
                     if chunk.table.num_rows:
-                        return self._sampled(chunk.table.slice(0, SAMPLE_ROWS), info.uri)
+                        yield self._sampled(chunk.table.slice(0, rows), info.uri)
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
-            return Sampled(uri=info.uri, table=None, error=error.message)
-        return Sampled(uri=info.uri, table=None)
+            yield Sampled(uri=info.uri, table=None, error=error.message)
 
     def _sampled(self, table: pa.Table, uri: str) -> Sampled:
         table = add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
