@@ -6,6 +6,7 @@ coercion to the table's columns. Row by row everything is accounted for: ``Rows`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lakeray.errors import AuditError
+from lakeray.errors import AuditError, ExpectationFailed
 from lakeray.importer.drift import Seen
 from lakeray.importer.readers.port import Chunk
-from lakeray.importer.schema import add_path_columns, contract_of
+from lakeray.importer.schema import add_path_columns, contract_of, declared_of
 from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
@@ -25,11 +26,16 @@ from lakeray.spec.sources import Source
 from lakeray.spec.steps import Mask, Step
 from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
 from lakeray.transform.contract import Contract, Widening
+from lakeray.transform.declared import Violation
 from lakeray.transform.growth import extends
 from lakeray.transform.mask import MaskSpec
 from lakeray.transform.names import normalised
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
+
+SCHEMA_RULE = "schema:"
+"""Begins the names under which violations of a declared schema are counted, path by path."""
+MAX_PATHS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +92,9 @@ class Pipeline:
     ) -> None:
         self._step = step
         self._contract = contract_of(source)
+        self._source = source
         self._snake_case = source.names == "snake_case"
+        self._declared = declared_of(source)
         self._source_widening = source_widening
         self._widening = widening
         self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
@@ -115,20 +123,68 @@ class Pipeline:
     def run(self, chunk: Chunk, info: ObjectInfo, path_columns: Mapping[str, str | None]) -> Piped:
         """Take a chunk of the object ``info`` through."""
         read = add_path_columns(chunk.table, path_columns)
+        found = self._declared.check(read, chunk.extras) if self._declared else []
         if self._snake_case:
             named = normalised(read, chunk.extras)
             for path, old, new in named.renamed:
                 self.seen.note("renamed", path, old, new, info.uri)
             read, chunk = named.table, replace(chunk, extras=named.extras)
+        refused: list[pa.Table] = []
+        dropped = 0
+        if self._declared is not None:
+            chunk, read, refused, dropped = self._sieve(chunk, info, read, found)
         try:
-            return self._run(chunk, info, read)
+            return self._run(chunk, info, read, refused=refused, dropped=dropped)
         except SchemaDrift as drift:
             row = chunk.rows[drift.row_index].as_py() if drift.row_index < len(chunk.rows) else None
             raise SchemaDrift.at(drift.column, drift.row_index, drift.what, uri=info.uri, row=row) from None
 
-    def _run(self, chunk: Chunk, info: ObjectInfo, read: pa.Table) -> Piped:
+    def _sieve(
+        self, chunk: Chunk, info: ObjectInfo, read: pa.Table, found: list[Violation]
+    ) -> tuple[Chunk, pa.Table, list[pa.Table], int]:
+        """The chunk without the records that violate the declared schema: quarantined, or counted as dropped.
+
+        Raises ExpectationFailed under ``fail``.
+        """
+        declared = self._source.declared_schema
+        assert declared is not None
+        self._count_declared(found, read.num_rows)
+        if not found or declared.on_violation == "warn":
+            return chunk, read, [], 0
+        if declared.on_violation == "fail":
+            first = found[0]
+            raise ExpectationFailed(
+                f"record {chunk.rows[first.row].as_py()} of {info.uri} violates the declared schema at {first.path}: "
+                f"{first.reason}",
+                uri=info.uri,
+                hint="correct the source or the schema, or set on_violation to quarantine, drop or warn",
+            )
+        rows = [(item.row, item.path, f"{item.path}: {item.reason}") for item in found]
+        bad = {row for row, _, _ in rows}
+        refused = []
+        if declared.on_violation == "quarantine":
+            refused = [self._misfits(read, chunk.rows, rows, prefix="schema", extras=chunk.extras)]
+        keep = _all_but(read.num_rows, bad)
+        extras = None if chunk.extras is None else chunk.extras.filter(keep)
+        kept = replace(chunk, rows=chunk.rows.filter(keep), extras=extras)
+        return kept, read.filter(keep), refused, 0 if refused else len(bad)
+
+    def _count_declared(self, found: list[Violation], checked: int) -> None:
+        """Violations by path, as expectations of their own."""
+        assert self._source.declared_schema is not None
+        rule = self._source.declared_schema.on_violation
+        violated = Counter(path for path, _ in {(item.path, item.row) for item in found})
+        known = [name for name in self.expectations if name.startswith(SCHEMA_RULE)]
+        paths = [name.removeprefix(SCHEMA_RULE) for name in known]
+        for path in [*paths, *(path for path in sorted(violated) if path not in paths)][:MAX_PATHS]:
+            item = self.expectations.get(f"{SCHEMA_RULE}{path}", ExpectationSummary(on_violation=rule))
+            update = {"checked": item.checked + checked, "violated": item.violated + violated[path]}
+            self.expectations[f"{SCHEMA_RULE}{path}"] = item.model_copy(update=update)
+
+    def _run(self, chunk: Chunk, info: ObjectInfo, read: pa.Table, *, refused: list[pa.Table], dropped: int) -> Piped:
         coerced = self._coerce(read, chunk, info)
-        refused = [self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)] if coerced.refused else []
+        if coerced.refused:
+            refused = [*refused, self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)]
         table, rows = self._input(coerced, chunk.rows, info)
         result = self._program.run(table, rows)
         self._count(result.checked, result.violations)
@@ -142,7 +198,7 @@ class Pipeline:
             generated=result.generated,
             written=out.num_rows,
             quarantined=quarantined.num_rows + len(chunk.refused),
-            dropped=sum(result.dropped.values()),
+            dropped=dropped + sum(result.dropped.values()),
             filtered=result.filtered,
             rescued=self._rescued(out),
         )
@@ -224,6 +280,8 @@ class Pipeline:
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         for name, item in self.expectations.items():
+            if name.startswith(SCHEMA_RULE):
+                continue
             update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
             self.expectations[name] = item.model_copy(update=update)
 

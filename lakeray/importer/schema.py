@@ -20,6 +20,7 @@ from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.types import parse_type, type_name
 from lakeray.transform.contract import Contract
+from lakeray.transform.declared import ArrowSchema, JsonSchema
 from lakeray.transform.delta_types import delta_type
 from lakeray.transform.growth import can_be_named
 from lakeray.transform.infer import infer_schema
@@ -200,6 +201,17 @@ def contract_of(source: Source) -> Contract:
     """The source's rules about new columns and values that do not fit, as the transform room takes them."""
     lost: Literal["rescue", "drop"] = "drop" if source.evolution == "ignore" else "rescue"
     return Contract(columns=source.columns_rule, types=source.types_rule, lost=lost)
+
+
+def declared_of(source: Source) -> JsonSchema | ArrowSchema | None:
+    """The check of the schema that the source declares."""
+    declared = source.declared_schema
+    if declared is None:
+        return None
+    if declared.arrow is not None:
+        return ArrowSchema(declared.fields)
+    assert isinstance(declared.json_schema, dict), "load_workflow reads the file that it names"
+    return JsonSchema(declared.json_schema)
 
 
 def schema_names(schema: pa.Schema) -> dict[str, str]:
