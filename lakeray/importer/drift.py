@@ -45,6 +45,11 @@ class Change:
     after: str | None = None
     object: str | None = None
 
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Change:
+        """The inverse of ``to_json``."""
+        return cls(**raw)
+
     def to_json(self) -> dict[str, str]:
         """The stored form."""
         pairs = ((name, getattr(self, name)) for name in self.__dataclass_fields__)

@@ -177,7 +177,7 @@ def wire_schema(source: Source, schema: pa.Schema, renamed: Collection[Renamed] 
 
 
 def _wire_fields(fields: list[pa.Field], above: str, spellings: Mapping[str, list[str]]) -> list[pa.Field]:
-    found = []
+    found: list[pa.Field] = []
     for item in fields:
         path = f"{above}{item.name}"
         kind = _wire_type(item.type, path, spellings)

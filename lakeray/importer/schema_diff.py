@@ -87,8 +87,11 @@ def schema_diff(
     known = with_hints(known, source)
     found = pa.schema([])
     first: dict[str, str] = {}
-    read = [one for one in samples if one.table is not None]
-    for one in read:
+    read = 0
+    for one in samples:
+        if one.table is None:
+            continue
+        read += 1
         schema = one.table.schema if everything else _schema_of(source, one)
         for path in _differing(known, schema):
             first.setdefault(path, one.uri)
@@ -97,7 +100,7 @@ def schema_diff(
         known=schema_names(known),
         found=schema_names(found),
         looked_at=len(samples),
-        unread=len(samples) - len(read),
+        unread=len(samples) - read,
         complete=everything,
         changes=[change.to_json() for change in _changes(known, found, first)],
         history=[

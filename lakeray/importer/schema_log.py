@@ -85,7 +85,7 @@ def _read(uri: str, number: int) -> SchemaVersion:
             created_at=raw["created_at"],
             run_id=raw["run_id"],
             columns=raw["columns"],
-            changes=[Change(**item) for item in raw["changes"]],
+            changes=[Change.from_json(item) for item in raw["changes"]],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ExactlyOnceError(

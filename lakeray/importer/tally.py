@@ -89,7 +89,7 @@ class Tally:
 
     def _schema_changes(self, done: Done) -> None:
         """Say in one line what the source's schema did. The first batch has nothing that it could differ from."""
-        changes = [Change(**item) for item in done.result.schema_changes]
+        changes = [Change.from_json(item) for item in done.result.schema_changes]
         if done.summary.number == 1 and all(change.kind == "added" for change in changes):
             return
         if changes:

@@ -39,8 +39,8 @@ def _content(path: Path, name: str) -> Any:
 
 
 def _check(schema: dict[str, Any]) -> None:
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
+    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # it ships no types
+    from jsonschema.validators import Draft202012Validator, validator_for  # type: ignore[import-untyped]  # it ships no types
 
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)

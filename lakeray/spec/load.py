@@ -42,12 +42,12 @@ def load_workflow(path_or_text: str | os.PathLike[str]) -> Workflow:
     WorkflowFileError, a SpecError, with every problem found, each with its line and column.
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
-        return _read_in(_workflow(path_or_text, "<text>"), Path.cwd())
+        return _read_in(_workflow(path_or_text, "<text>"), Path.cwd(), "<text>")
     path = Path(path_or_text)
-    return _read_in(_workflow(_content(path), str(path_or_text)), path.absolute().parent)
+    return _read_in(_workflow(_content(path), str(path_or_text)), path.absolute().parent, str(path_or_text))
 
 
-def _read_in(workflow: Workflow, folder: Path) -> Workflow:
+def _read_in(workflow: Workflow, folder: Path, file: str) -> Workflow:
     """The workflow with absolute paths, and with the JSON Schemas that it names."""
     located = _located(workflow, folder)
     problems = []
@@ -62,7 +62,7 @@ def _read_in(workflow: Workflow, folder: Path) -> Workflow:
                 Problem(line=line, column=column, path=path_text(path), found=wrong.found, expected=wrong.expected)
             )
     if problems:
-        raise WorkflowFileError(file=workflow._positions.file, problems=problems)  # noqa: SLF001 - as above
+        raise WorkflowFileError(file=file, problems=problems)
     return located.model_copy(update={"sources": sources})
 
 

@@ -39,7 +39,7 @@ class JsonSchema:
     """Checks chunks against a JSON Schema; built once for many chunks."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        from jsonschema.validators import Draft202012Validator, validator_for
+        from jsonschema.validators import Draft202012Validator, validator_for  # type: ignore[import-untyped]  # it ships no types
         from referencing import Registry
 
         kind = validator_for(schema, default=Draft202012Validator)
@@ -121,8 +121,8 @@ class ArrowSchema:
         """All violations, by row."""
         found: list[Violation] = []
         apart: dict[str, dict[int, Any]] = {}
-        for row in pc.indices_nonzero(extras.is_valid()).to_pylist() if extras is not None else ():
-            for name, value in orjson.loads(extras[row].as_py()).items():
+        for row, text in enumerate(() if extras is None else extras.to_pylist()):
+            for name, value in orjson.loads(text).items() if text else ():
                 apart.setdefault(name, {})[row] = value
         for name in dict.fromkeys([*self._fields, *table.column_names, *apart]):
             column = table[name].combine_chunks() if name in table.column_names else pa.nulls(table.num_rows)

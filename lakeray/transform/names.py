@@ -84,7 +84,7 @@ def normalised(table: pa.Table, extras: pa.StringArray | None = None) -> Named:
 
 def _groups(names: list[str]) -> Iterator[tuple[str, list[str]]]:
     """New names in the order in which they come first, each with its old ones in the order of their spelling."""
-    place = {}
+    place: dict[str, int] = {}
     for name in names:
         place.setdefault(snake_case(name), len(place))
     ordered = sorted(names, key=lambda name: (place[snake_case(name)], name))
