@@ -20,6 +20,8 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.summary import BatchSummary
+from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.cluster import Cluster
@@ -31,6 +33,7 @@ from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow
+from lakeray.transform.written import check_expressions
 
 File = str | Path | Workflow
 
@@ -106,8 +109,12 @@ class Lake:
         self._cluster = Cluster(settings)
 
     def validate(self, file: File) -> Workflow:
-        """Read and check a workflow file."""
-        return file if isinstance(file, Workflow) else load_workflow(file)
+        """Read and check a workflow file, its SQL too."""
+        if isinstance(file, Workflow):
+            return file
+        workflow = load_workflow(file)
+        check_expressions(workflow)
+        return workflow
 
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
         """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
@@ -160,6 +167,25 @@ class Lake:
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
 
+    def withdraw(
+        self,
+        file: File,
+        *,
+        step: str | None = None,
+        batches: Sequence[int] | None = None,
+        run_id: str | None = None,
+    ) -> BatchSummary | None:
+        """Take exactly the rows of these batches, or of all batches of that run, out of the table again, in one commit.
+
+        None when nothing of them is there, so that calling again changes nothing. Their objects are not imported again
+        until ``ledger(...).reset(...)``. Raises ImportFailed where rows do not say where they came from (see
+        ``provenance`` of a table).
+        """
+        if batches is None and run_id is None:
+            raise SpecError("nothing says what to withdraw", hint="name batches or a run_id")
+        workflow = self.validate(file)
+        return withdraw(self._context(workflow, _one(workflow, step)), batches=batches, run_id=run_id)
+
     def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
         """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are
         none.
@@ -206,19 +232,8 @@ class Lake:
         return workflow
 
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
-        step = workflow.steps[name]
-        assert step.import_ is not None
-        return ImportContext(
-            tenant=workflow.tenant,
-            workflow=workflow.workflow,
-            run_id="none",
-            step_name=name,
-            step=step,
-            source=workflow.sources[step.import_.from_],
-            table=workflow.tables[step.import_.into],
-            executor=self._executor(name),
-            observer=self._observer,
-            now=utc_now,
+        return ImportContext.of(
+            workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
         )
 
     def _executor(self, name: str) -> Executor:

@@ -46,10 +46,6 @@ _BY_PROPERTY: dict[str, Callable[[_Properties], bool]] = {
 _AGAINST_REWRITE: dict[str, Callable[[_Properties], bool]] = {
     "no removal of rows (it is append-only)": _is("delta.appendOnly", "true"),
 }
-_AGAINST_OVERWRITE: dict[str, Callable[[_Properties], bool]] = {
-    **_AGAINST_REWRITE,
-    "a change data feed, which overwrite would have to write": _is("delta.enableChangeDataFeed", "true"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +101,7 @@ def check_writable(
     found: Demands,
 ) -> None:
     """Raise UnsupportedTable, naming everything that stands in the way of writing in ``mode``: append, overwrite, or
-    rewrite (removes and adds files, and writes the change data files that this takes).
+    one that removes and adds files and writes the change data files that this takes (rewrite, merge, scd2).
     """
     reasons = [f"the writer feature {name!r}" for name in sorted(set(features) - _KEPT)]
     if writer > _NEWEST_WRITER or reader > _NEWEST_READER:
@@ -113,8 +109,8 @@ def check_writable(
     reasons += [reason for reason, holds in _BY_PROPERTY.items() if holds(properties)]
     reasons += [f"the identity column {name!r}" for name in found.identity]
     reasons += [f"the default value of column {name!r}" for name in found.defaults]
-    against = {"overwrite": _AGAINST_OVERWRITE, "rewrite": _AGAINST_REWRITE}.get(mode, {})
-    reasons += [reason for reason, holds in against.items() if holds(properties)]
+    if mode != "append":
+        reasons += [reason for reason, holds in _AGAINST_REWRITE.items() if holds(properties)]
     if reasons:
         raise UnsupportedTable(
             f"the table at {uri} needs {', '.join(dict.fromkeys(reasons))}; nothing was written",

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
-from lakeray.importer import quarantine
+from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
 from lakeray.importer.drift import SchemaState, new_in_table
+from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
-from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
+from lakeray.importer.merge import tombstones
+from lakeray.importer.merge.batch import MergeBatch, Merged
+from lakeray.importer.merge.rules import ChangeRules, rules_of
+from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.replace import PartitionsOut, WhereOut
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.schema_log import record_version
 from lakeray.importer.summary import BatchSummary
+from lakeray.importer.take_out import LoadsOut, settled
 from lakeray.importer.widening import retyped, widen
 from lakeray.importer.write import Written, write_batch
-from lakeray.objects import join, open_store
-
-RESULT_KEY = "lakeray.result"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +47,15 @@ class Done:
     result: Result
     phases_s: dict[str, float]
     worker_deaths: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Before:
+    """What was there before a batch: the table's columns, what is known of the source's, RESTOREs dealt with."""
+
+    schema: pa.Schema
+    state: SchemaState
+    restores_checked: int
 
 
 class BatchProtocol:
@@ -69,18 +84,28 @@ class BatchProtocol:
             raise TableError(
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
-        handle.check_writable(mode=manifest.mode)
-        state = state or SchemaState()
-        written = write_batch(context, manifest, handle, source_schema, renamed=state.renamed)
+        handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
+        rules = rules_of(manifest, context.plan)
+        before = _Before(schema=handle.schema, state=state or SchemaState(), restores_checked=restores_checked)
+        written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed)
         staged = clock()
-        result = self._store_result(manifest, written, handle, restores_checked, state)
-        self._widen(handle, written, batch=manifest.batch)
-        self._add_columns([item for item in written.table_schema if item not in handle.schema])
-        version, winner = self._commit(result, mode=manifest.mode, schema=written.table_schema)
+        new = [item for item in written.table_schema if item not in handle.schema]
+        if rules is None or manifest.going:
+            result = self._result(manifest, written, new, before)
+            selection = self._selection(manifest, result, handle, written.table_schema)
+            if selection is None:
+                self._store(result)
+            self._widen(handle, written, batch=manifest.batch)
+            self._add_columns(new)
+            mode: Mode = "overwrite" if manifest.mode == "overwrite" else "append"
+            version, winner, won = self._commit(result, mode=mode, selection=selection, schema=written.table_schema)
+        else:
+            self._widen(handle, written, batch=manifest.batch)
+            version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
-        if not done.won:
+        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
+        if not done.won and rules is None:
             self._discard(written)
         context.observer.batch_ended(
             step=context.step_name,
@@ -100,6 +125,11 @@ class BatchProtocol:
             quarantine.forget(
                 uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
             )
+        gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
+        if gone:
+            quarantine.forget_objects(uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone)
+        tombstones.record(self._identity, winner)
+        failpoint("after_tombstones")
         if winner.quarantine_files:
             if open_table(uri) is None:
                 create_table(
@@ -131,7 +161,10 @@ class BatchProtocol:
         """
         started = time.monotonic()
         outcomes = [
-            ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
+            ObjectOutcome(planned=item, outcome="kept")
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
+            for item in manifest.objects
         ]
         result = Result(
             batch=manifest.batch,
@@ -150,10 +183,10 @@ class BatchProtocol:
         )
         uri = self._context.table.uri
         store_result(self._identity, result)
-        version, winner = self._commit(result, mode="append")
+        version, winner, won = self._commit(result, mode="append")
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=duration_s)
+        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
         if not summary.won:
             raise ExactlyOnceError(
                 f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
@@ -162,32 +195,86 @@ class BatchProtocol:
             )
         return Done(summary=summary, result=winner, phases_s={})
 
-    def _store_result(
-        self, manifest: Manifest, written: Written, handle: TableHandle, restores_checked: int, state: SchemaState
+    def _merge(
+        self, manifest: Manifest, written: Written, new: list[pa.Field], before: _Before, rules: ChangeRules
+    ) -> tuple[int, Result, bool]:
+        """Bring the staged changes into the table; its version, the winner's result, whether this call won."""
+        context, identity = self._context, self._identity
+        mine: dict[str, Result] = {}
+
+        def store(merged: Merged) -> dict[str, str]:
+            attempt = replace(written, attempt=merged.attempt, outcomes=merged.outcomes, files=merged.files)
+            result = self._result(manifest, attempt, columns, before, tombstones=merged.tombstones)
+            self._store(result)
+            mine[result.name] = result
+            return self._described(result)
+
+        merge = MergeBatch(
+            context, identity, manifest, rules,
+            attempt=written.attempt, files=written.files, outcomes=written.outcomes,
+        )  # fmt: skip
+        try:
+            rules.check(written.table_schema, uri=context.table.uri)
+            columns = [*new, *rules.extra_columns(written.table_schema)]
+            self._add_columns(columns)
+            committed = merge.commit(store)
+            failpoint("after_commit")
+            merge.forget_old_deletes()
+        finally:
+            merge.close()
+        remove_recorded(identity, manifest.batch - 2)
+        name = committed.metadata[RESULT_KEY]
+        return committed.version, mine.get(name) or load_result(identity, name), committed.won
+
+    def _result(
+        self,
+        manifest: Manifest,
+        written: Written,
+        new: list[pa.Field],
+        before: _Before,
+        *,
+        tombstones: Sequence[StagedFile] = (),
     ) -> Result:
         read = any(outcome.rows.read for outcome in written.outcomes)
-        changes, after = state.after(written.source_schema, written.seen, read=read)
-        result = Result(
+        changes, after = before.state.after(written.source_schema, written.seen, read=read)
+        users = [item for item in new if not provenance.is_reserved(item.name)]
+        return Result(
             batch=manifest.batch,
             attempt=written.attempt,
             run_id=self._context.run_id,
             manifest_nonce=manifest.nonce,
             created_at=self._context.now().isoformat(),
-            outcomes=written.outcomes,
+            outcomes=settled(written.outcomes),
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=new_in_table(handle.schema, written.table_schema),
+            new_columns=new_in_table(before.schema, pa.schema(users)),
             schema_changes=[change.to_json() for change in changes],
             schema_state=after.to_json(),
             expectations=written.expectations,
             replays=manifest.replays,
-            restores_checked=restores_checked,
+            restores_checked=before.restores_checked,
+            provenance=written.stamped,
+            tombstone_files=list(tombstones),
         )
+
+    def _store(self, result: Result) -> None:
         failpoint("before_result")
         store_result(self._identity, result)
         failpoint("after_result")
-        return result
+
+    def _selection(
+        self, manifest: Manifest, result: Result, handle: TableHandle, schema: pa.Schema
+    ) -> Selection | None:
+        """The rows that the batch takes out of the table; None when it only adds, or overwrites everything."""
+        plan = self._context.plan
+        if manifest.going:
+            return LoadsOut.of(result, self._identity)
+        if manifest.mode == "overwrite" and plan.replace_where is not None:
+            return WhereOut.of(plan.replace_where, schema, partition_by=handle.partition_by, now=manifest.created_at)
+        if manifest.mode == "overwrite" and plan.partitions == "dynamic":
+            return PartitionsOut.of(result, handle)
+        return None
 
     def _widen(self, handle: TableHandle, written: Written, *, batch: int) -> None:
         wide = retyped(handle.schema, written.table_schema)
@@ -202,8 +289,16 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode, schema: pa.Schema | None = None) -> tuple[int, Result]:
-        """Commit or find committed; the table's version and the winner's result."""
+    def _commit(
+        self, result: Result, *, mode: Mode, selection: Selection | None = None, schema: pa.Schema | None = None
+    ) -> tuple[int, Result, bool]:
+        """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
+        if selection is not None:
+            exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
+            committed, own = exchange.commit()
+            failpoint("after_commit")
+            winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])
+            return committed.version, winner, own is not None
         committed = commit_once(
             self._context.table.uri,
             app_id=self._identity.app_id,
@@ -212,13 +307,18 @@ class BatchProtocol:
             files=result.files,
             mode=mode,
             schema=schema,
-            metadata={RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
+            metadata=self._described(result),
             failpoints=True,
         )
         failpoint("after_commit")
         name = committed.metadata[RESULT_KEY]
         winner = result if name == result.name else load_result(self._identity, name)
-        return committed.version, winner
+        return committed.version, winner, name == result.name
+
+    @staticmethod
+    def _described(result: Result) -> dict[str, str]:
+        """What the commit says of its batch."""
+        return {RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id}
 
     def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
         return BatchSummary(
@@ -232,14 +332,10 @@ class BatchProtocol:
             duration_s=duration_s,
             won=won,
             replays=manifest.replays,
+            rows_removed=winner.rows_removed,
         )
 
     def _discard(self, written: Written) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""
-        for root, files in (
-            (self._context.table.uri, written.files),
-            (self._context.table.quarantine_uri, written.quarantine_files),
-        ):
-            store = open_store(root)
-            for file in files:
-                store.delete(join(root, file.path))
+        remove_staged(self._context.table.uri, written.files)
+        remove_staged(self._context.table.quarantine_uri, written.quarantine_files)

@@ -9,15 +9,15 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from lakeray.delta.commit import Mode
 from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
 from lakeray.importer.executor import Executor
 from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
+from lakeray.spec.model import Workflow
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Import, Step
+from lakeray.spec.steps import Import, Mode, Step
 from lakeray.spec.tables import Table
 
 
@@ -46,6 +46,33 @@ class ImportContext:
     metrics_file: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    @classmethod
+    def of(
+        cls,
+        workflow: Workflow,
+        step_name: str,
+        *,
+        run_id: str,
+        executor: Executor,
+        observer: Observer,
+        now: Callable[[], datetime],
+    ) -> ImportContext:
+        """The context of an import step of ``workflow``; what a run alone knows is added with ``replace``."""
+        step = workflow.steps[step_name]
+        assert step.import_ is not None
+        return cls(
+            tenant=workflow.tenant,
+            workflow=workflow.workflow,
+            run_id=run_id,
+            step_name=step_name,
+            step=step,
+            source=workflow.sources[step.import_.from_],
+            table=workflow.tables[step.import_.into],
+            executor=executor,
+            observer=observer,
+            now=now,
+        )
+
     def identity(self, handle: TableHandle) -> ImportId:
         """Who this import is for that table."""
         return ImportId(
@@ -69,8 +96,15 @@ class ImportContext:
 
     @property
     def mode(self) -> Mode:
-        """Append or overwrite (others are refused before a run begins)."""
-        return "overwrite" if self.plan.mode == "overwrite" else "append"
+        """How the step's objects get into the table."""
+        return self.plan.mode
+
+    @property
+    def keeps_provenance(self) -> bool:
+        """Whether rows shall say where they came from: asked for, or needed by a policy that takes rows out again."""
+        source = self.source
+        needed = source.changed_objects == "replace" or source.deleted_objects == "delete"
+        return self.table.provenance or needed or self.step.compensate == "withdraw"
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""

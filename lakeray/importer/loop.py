@@ -7,21 +7,23 @@ written by the same planner; when another importer writes one, the comparison be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
 from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
+from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.drift import SchemaState
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
-from lakeray.importer.overwrite import overwrite_plan
+from lakeray.importer.merge.rules import ChangeRules
+from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
@@ -39,6 +41,7 @@ from lakeray.importer.schema import (
 )
 from lakeray.importer.source import Listing, open_listing
 from lakeray.importer.tally import Tally
+from lakeray.importer.wanted import with_wanted
 
 
 class _Overtaken(Exception):
@@ -81,9 +84,13 @@ class ImportLoop:
         if handle is not None:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
-        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
-        for objects in self._plan(handle, listing, planner):
+            if context.table.feed_properties:
+                handle = set_properties(context.table.uri, context.table.feed_properties)
+        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
+        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
+        apart = context.mode in ("merge", "scd2")
+        planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
+        for objects in self._plan(handle, ledger, listing, planner):
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -99,18 +106,27 @@ class ImportLoop:
             if table is not None and name.casefold() not in columns:
                 self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
-    def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
+    def _plan(
+        self, handle: TableHandle | None, ledger: Ledger | None, listing: Listing, planner: Planner
+    ) -> Iterator[list[PlannedObject]]:
         context = self.context
-        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
-            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
+            for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
+                self._warn_of_others(handle)
+                yield everything
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
-        rest = planner.rest()
-        if rest:
-            yield rest
+        yield from planner.finish()
+
+    def _warn_of_others(self, handle: TableHandle | None) -> None:
+        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+        if others:
+            self.tally.note(
+                f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
+                "and they do not write it again"
+            )
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
@@ -121,11 +137,15 @@ class ImportLoop:
                 uri=context.table.uri,
                 hint="make the table, or say `contract: {tables: evolve}`",
             )
-        samples = self._sample(objects)
+        samples = self._sample(choose_sample(_readable(objects)))
         self._schema = first_schema(context.source, samples)
-        properties = {**context.table.properties, **context.table_properties}
+        properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
+            self._schema = with_wanted(self._schema, objects, self._sample, context)
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            rules = ChangeRules.of(context.plan)
+            schema = rules.table_schema(schema) if rules else schema
+            schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )
@@ -137,9 +157,8 @@ class ImportLoop:
         Ledger(context.identity(handle)).recorded()  # refuses a ledger that belongs to an earlier table under this path
         return handle
 
-    def _sample(self, objects: list[PlannedObject]) -> list[Sampled]:
-        readable = [item for item in objects if item.skip is None]
-        tasks = [SampleTask(objects=(item,), source=self.context.source) for item in choose_sample(readable)]
+    def _sample(self, objects: Sequence[PlannedObject], wanted: frozenset[str] = frozenset()) -> list[Sampled]:
+        tasks = [SampleTask(objects=(item,), source=self.context.source, wanted=wanted) for item in objects]
         found: list[Sampled] = []
         for told in self.context.executor.run(tasks):
             if isinstance(told.message, list):
@@ -189,8 +208,8 @@ class ImportLoop:
 
     def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
         if self._schema is None:
-            self._schema = first_schema(self.context.source, self._sample(objects))
-        hinted = with_hints(self._schema, self.context.source)
+            self._schema = first_schema(self.context.source, self._sample(choose_sample(_readable(objects))))
+        hinted = with_wanted(with_hints(self._schema, self.context.source), objects, self._sample, self.context)
         return with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
 
     def _recover(self, handle: TableHandle) -> None:
@@ -211,3 +230,7 @@ class ImportLoop:
                 f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
             )
         self._restores_checked = lost.version  # not the newest version: there may have been another RESTORE since
+
+
+def _readable(objects: list[PlannedObject]) -> list[PlannedObject]:
+    return [item for item in objects if item.skip is None]

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lakeray.errors import AuditError, ExpectationFailed
 from lakeray.importer.drift import Seen
+from lakeray.importer.merge.marks import Marker
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns, contract_of, declared_of
 from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
@@ -89,6 +90,7 @@ class Pipeline:
         keys: Mapping[str, bytes],
         source_widening: Widening,
         widening: Widening,
+        marker: Marker | None = None,
     ) -> None:
         self._step = step
         self._contract = contract_of(source)
@@ -97,7 +99,9 @@ class Pipeline:
         self._declared = declared_of(source)
         self._source_widening = source_widening
         self._widening = widening
-        self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
+        self._marker = marker
+        spec = program_spec(step, constraints)
+        self._program = Program(marker.rules.spared(spec) if marker else spec, now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
         self._strangers = Strangers(self._contract, wanted=step.select)
         self.source_schema = source_schema
@@ -190,7 +194,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows)
+        out, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -253,37 +257,49 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
-        table, refused = self._strangers.set_aside(table, self.table_schema)
+        refused: list[pa.Table] = []
+        marked = self._marker.flag(table, rows) if self._marker else None
+        if marked is not None:
+            table, rows = marked.table, marked.rows
+            refused += [marked.quarantined] if marked.quarantined.num_rows else []
+        table, unfit = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
-        if fitted.grown:
-            self.retyped |= any(
-                not extends(kind, self.table_schema.field(name).type) for name, kind in fitted.grown.items()
-            )
-            self.table_schema = _after(self.table_schema, fitted)
-            self._fitter = self._new_fitter()
-        out, refused = fitted.table, [*refused, *fitted.refused]
+        self._grow(fitted)
+        out, keep, unfit = fitted.table, None, [*unfit, *fitted.refused]
         if fitted.rescued is not None:
             out = with_rescued(out, fitted.rescued)
-            if RESCUED not in self.table_schema.names:
-                self.table_schema = pa.schema([*self.table_schema, pa.field(RESCUED, pa.string())])
-                self._fitter = self._new_fitter()
-        if not refused:
-            return out, []
-        keep = _all_but(table.num_rows, {index for index, _, _ in refused})
-        return out.filter(keep), [self._misfits(table, rows, refused, prefix="table")]
+        if unfit:
+            keep = _all_but(table.num_rows, {index for index, _, _ in unfit})
+            refused.append(self._misfits(table, rows, unfit, prefix="table"))
+            out = out.filter(keep)
+        if self._marker and marked is not None:
+            out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
+        return out, refused
+
+    def _grow(self, fitted: Coerced) -> None:
+        """The table's columns after a chunk."""
+        if not fitted.grown and (fitted.rescued is None or RESCUED in self.table_schema.names):
+            return
+        known = self.table_schema
+        self.retyped |= any(not extends(kind, known.field(name).type) for name, kind in fitted.grown.items())
+        self.table_schema = _after(known, fitted)
+        if fitted.rescued is not None and RESCUED not in known.names:
+            self.table_schema = self.table_schema.append(pa.field(RESCUED, pa.string()))
+        self._fitter = self._new_fitter()
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
-        for name, item in self.expectations.items():
-            if name.startswith(SCHEMA_RULE):
-                continue
-            update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
-            self.expectations[name] = item.model_copy(update=update)
+        seen = {
+            name: ExpectationSummary(on_violation=item.on_violation, checked=checked, violated=violations.get(name, 0))
+            for name, item in self.expectations.items()
+            if not name.startswith(SCHEMA_RULE)
+        }
+        self.expectations = ExpectationSummary.summed((self.expectations, seen))
 
     def _new_coercer(self) -> Coercer:
         return Coercer(
@@ -330,10 +346,15 @@ def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
     return pa.array(mask)
 
 
+def program_of(step: Step, *, now: datetime, keys: Mapping[str, bytes]) -> Program:
+    """The step's program by itself, to be asked about columns. Raises TransformError for a wrong expression."""
+    return Program(program_spec(step), now=now, seed=0, keys=keys)
+
+
 def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
-    program = Program(program_spec(step), now=now, seed=0, keys=keys)
+    program = program_of(step, now=now, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
     made = program.output_schema(with_rescued)

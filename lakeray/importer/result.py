@@ -13,20 +13,26 @@ from typing import Any, Literal
 import orjson
 
 from lakeray.delta.staged import StagedFile
-from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
+from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
-Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+RESULT_KEY = "lakeray.result"
+"""Where a commit names the result of its batch."""
+Outcome = Literal[
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept",
+    "replaced", "deleted", "withdrawn", "compensated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
+    could not be read.
     """
 
     planned: PlannedObject
@@ -37,6 +43,7 @@ class ObjectOutcome:
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    rows_removed: int = 0
 
     @property
     def tries(self) -> int:
@@ -48,12 +55,14 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
+        removed = {"removed": self.rows_removed} if self.rows_removed else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
+            **removed,
         }
 
     @classmethod
@@ -69,6 +78,7 @@ class ObjectOutcome:
             error=error,
             line=line,
             column=column,
+            rows_removed=raw.get("removed", 0),
         )
 
 
@@ -76,7 +86,9 @@ class ObjectOutcome:
 class Result:
     """``source_schema`` maps the source's columns to type names; ``schema_changes`` says how it differs from the batch
     before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
-    version up to which RESTOREs were dealt with.
+    version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
+    ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
+    remembered.
     """
 
     batch: int
@@ -95,6 +107,19 @@ class Result:
     abandoned: bool = False
     schema_changes: list[dict[str, str]] = field(default_factory=list)
     schema_state: dict[str, Any] = field(default_factory=dict)
+    accepted: bool = False
+    provenance: bool = False
+    tombstone_files: list[StagedFile] = field(default_factory=list)
+
+    @property
+    def gone(self) -> list[PlannedObject]:
+        """Object versions whose rows the batch took out of the table."""
+        return [item.planned for item in self.outcomes if item.planned.fate and item.outcome == item.planned.fate]
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows that the batch took out of the table."""
+        return sum(outcome.rows_removed for outcome in self.outcomes)
 
     @property
     def rows(self) -> Rows:
@@ -113,12 +138,15 @@ class Result:
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
+        raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
         raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
         return orjson.dumps(raw)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, uri: str) -> Result:
-        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        """Read the stored form. Raises RecordLost when it is damaged, ExactlyOnceError when it is newer than
+        this version.
+        """
         try:
             raw = orjson.loads(data)
             if raw.pop("format") != FORMAT:
@@ -128,19 +156,25 @@ class Result:
             raw["outcomes"] = [ObjectOutcome.from_json(item) for item in raw["outcomes"]]
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
+            raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the result {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version",
+                hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
 
 
 def result_uri(identity: ImportId, name: str) -> str:
     """Where the result of that name is."""
     return join(identity.folder, "results", name)
+
+
+def accepted_name(batch: int) -> str:
+    """Where a lost result's substitute is looked for when the table's log no longer names the true one."""
+    return f"{batch:010d}-accepted.json"
 
 
 def store_result(identity: ImportId, result: Result) -> None:
@@ -150,14 +184,14 @@ def store_result(identity: ImportId, result: Result) -> None:
 
 
 def load_result(identity: ImportId, name: str) -> Result:
-    """Read it. Raises ExactlyOnceError when it is gone."""
+    """Read it. Raises RecordLost when it is gone or damaged."""
     uri = result_uri(identity, name)
     try:
         data = open_store(uri).read(uri)
     except ObjectNotFound as error:
-        raise ExactlyOnceError(
+        raise RecordLost(
             f"the table's log names the result {name}, but it is gone",
             uri=uri,
-            hint="restore the file from a backup or a bucket version: nothing else says what that batch did",
+            hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
         ) from error
     return Result.from_bytes(data, uri=uri)

@@ -7,12 +7,15 @@ that every batch starts from what the batch before knew. New columns join it ins
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
+from lakeray.importer import provenance
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.source import path_columns, read_options
 from lakeray.objects import SourcePattern, open_store
@@ -22,7 +25,7 @@ from lakeray.spec.types import parse_type, type_name
 from lakeray.transform.contract import Contract
 from lakeray.transform.declared import ArrowSchema, JsonSchema
 from lakeray.transform.delta_types import delta_type
-from lakeray.transform.growth import can_be_named
+from lakeray.transform.growth import can_be_stored
 from lakeray.transform.infer import infer_schema
 from lakeray.transform.names import Renamed, normalised, snake_case
 
@@ -48,6 +51,8 @@ class SampleTask:
 
     objects: tuple[PlannedObject, ...]
     source: Source
+    wanted: frozenset[str] = frozenset()
+    """Columns to look for: a sample is of rows that have a value in one of them, however far behind they are."""
 
     def run(self) -> Iterator[list[Sampled]]:
         """One message: a sample of each object."""
@@ -66,10 +71,18 @@ class SampleTask:
         try:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
-                    if chunk.table.num_rows:
-                        yield self._sampled(chunk.table.slice(0, rows), info.uri)
+                    sampled = self._sampled(chunk.table, info.uri)
+                    telling = self._telling(sampled.table).slice(0, rows)
+                    if telling.num_rows:
+                        yield replace(sampled, table=telling)
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             yield Sampled(uri=info.uri, table=None, error=error.message)
+
+    def _telling(self, table: pa.Table) -> pa.Table:
+        if not self.wanted:
+            return table
+        shown = [table[name].is_valid() for name in table.column_names if name in self.wanted]
+        return table.filter(reduce(pc.or_, shown)) if shown else table.slice(0, 0)
 
     def _sampled(self, table: pa.Table, uri: str) -> Sampled:
         table = add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
@@ -128,6 +141,11 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
     for name in sorted(schema.names, key=lambda name: name not in preferred):
         kept.setdefault(name.casefold(), name)
     return pa.schema([item for item in schema if kept[item.name.casefold()] == item.name and can_be_named(item.name)])
+
+
+def can_be_named(name: str) -> bool:
+    """Whether a user's column can have that name: Delta can store it, and it does not say where a row came from."""
+    return can_be_stored(name) and not provenance.is_reserved(name)
 
 
 def _path_names(source: Source, uri: str) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Container, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeray.importer.schema import can_be_named
 from lakeray.transform.coerce import Coercer, SchemaDrift
 from lakeray.transform.contract import Contract
 from lakeray.transform.delta_types import delta_type
-from lakeray.transform.growth import can_be_named
 from lakeray.transform.mask import Mask
 from lakeray.transform.program import RESCUED
 from lakeray.transform.record import json_text

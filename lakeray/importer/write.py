@@ -12,22 +12,25 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.merge.rules import rules_of
+from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
+from lakeray.importer.replace import constraint_of
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.settle import agrees, merged_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
 from lakeray.importer.widening import SETTLED, widening_of
-from lakeray.objects import join, open_store
 from lakeray.transform.names import Renamed
 
 
@@ -44,6 +47,7 @@ class Written:
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     worker_deaths: int = 0
     seen: Seen = field(default_factory=Seen)
+    stamped: bool = False
 
     @property
     def rows(self) -> Rows:
@@ -85,8 +89,11 @@ class _BatchWriter:
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = handle.schema
+        self._table_schema = provenance.without(handle.schema)
+        self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
+        self._rules = rules_of(manifest, context.plan)
+        self._ordinals = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -99,7 +106,9 @@ class _BatchWriter:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
         skipped = [
-            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            ObjectOutcome(planned=item, outcome=item.fate)
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
             for item in planned
             if item.skip
         ]
@@ -112,8 +121,8 @@ class _BatchWriter:
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -123,7 +132,7 @@ class _BatchWriter:
             source=context.source,
             table=context.table,
             step=step,
-            table_uri=context.table.uri,
+            table_uri=scratch_uri(self._identity) if self._rules else context.table.uri,
             quarantine_uri=context.table.quarantine_uri,
             prefix=f"{self._identity.file_prefix(self._manifest.batch, self._attempt)}-t{self._counter:04d}",
             pipeline=str(self._identity.pipeline),
@@ -136,10 +145,13 @@ class _BatchWriter:
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema, self._renamed),
             table_schema=self._table_schema,
-            partition_by=tuple(self._handle.partition_by),
-            constraints=constraints(self._handle),
+            partition_by=() if self._rules else tuple(self._handle.partition_by),
+            constraints=(*constraints(self._handle), *constraint_of(context.plan)),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            stamp=self._stamp,
+            changes=self._rules,
+            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
             source_widening=self._source_widening,
             widening=self._widening,
         )
@@ -210,8 +222,8 @@ class _BatchWriter:
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
             self._seen.add(outcome.seen, odd=False)
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            remove_staged(task.table_uri, outcome.files)
+            remove_staged(task.quarantine_uri, outcome.quarantine_files)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -221,6 +233,7 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            stamped=self._stamp is not None,
             seen=self._seen,
         )
         for _, outcome in self._done:
@@ -229,11 +242,17 @@ class _BatchWriter:
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
-            for name, item in outcome.expectations.items():
-                known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-                written.expectations[name] = known.model_copy(update=update)
+        written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
+        if self._stamp is not None:
+            written.table_schema = provenance.with_fields(written.table_schema)
         return written
+
+
+def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> provenance.Stamp | None:
+    """What this batch's rows say of where they came from; a table that has it of some rows gets it of all."""
+    if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
+        return None
+    return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
 
 
 def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:
@@ -263,9 +282,3 @@ def _audit(manifest: Manifest, written: Written) -> None:
             f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
             f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
-
-
-def _remove(root: str, files: Sequence[StagedFile]) -> None:
-    store = open_store(root)
-    for file in files:
-        store.delete(join(root, file.path))

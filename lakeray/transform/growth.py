@@ -52,13 +52,13 @@ def _grown_struct(known: pa.DataType, found: pa.DataType, *, maps: bool) -> pa.D
     taken = {field.name.casefold() for field in fields}
     for name, other in others.items():
         kind = delta_type(other.type)
-        if kind is not None and name.casefold() not in taken and can_be_named(name):
+        if kind is not None and name.casefold() not in taken and can_be_stored(name):
             taken.add(name.casefold())
             fields.append(pa.field(name, kind))
     return pa.struct(fields)
 
 
-def can_be_named(name: str) -> bool:
+def can_be_stored(name: str) -> bool:
     """Whether a Delta table can have a column of that name: delta-rs cuts names at a NUL byte without a word."""
     return "\x00" not in name
 
