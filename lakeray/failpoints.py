@@ -61,7 +61,21 @@ UPKEEP = {
     "log_entry_deleted": "an old entry of the log is gone, others are not",
 }
 """Those of upkeep beside imports."""
-REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **SETS, **REPROCESS, **UPKEEP}
+WIDER_TYPES = {
+    "before_widen_commit": "columns have to take wider types, the table's files are not yet written anew",
+    "after_widen_commit": "columns have wider types, the data is not there",
+}
+"""Those of a batch for which columns of the table take a wider type."""
+REGISTRY: dict[str, str] = {
+    **EVERY_IMPORT,
+    **NEW_COLUMNS,
+    **CHANGES,
+    **TAKE_OUT,
+    **SETS,
+    **REPROCESS,
+    **UPKEEP,
+    **WIDER_TYPES,
+}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

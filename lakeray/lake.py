@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lakeray.catalog import SourceEntry, register_source
 from lakeray.config import Settings
@@ -148,8 +148,17 @@ class Lake:
         names = [name for name in workflow.ordered() if steps is None or name in steps]
         return [plan(self._context(workflow, name)) for name in names if workflow.steps[name].import_ is not None]
 
-    def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        """What the sources hold; ``register`` stores it in the catalog."""
+    def discover(
+        self,
+        file: File,
+        *,
+        source: str | None = None,
+        register: bool = False,
+        schema_diff: Literal["none", "sample", "all"] = "none",
+    ) -> list[DiscoverySummary]:
+        """What the sources hold; ``register`` stores it in the catalog; ``schema_diff`` compares what is known of their
+        schemas with a sample, or with all objects.
+        """
         workflow = self.validate(file)
         names = [source] if source else list(workflow.sources)
         _known(names, workflow.sources, "source")
@@ -162,6 +171,7 @@ class Lake:
                 ledger=self._ledger_of_source(workflow, name),
                 executor=self._executor("discover"),
                 now=utc_now,
+                diff=schema_diff,
             )
             found.append(self._registered(workflow, summary) if register else summary)
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
+from lakeray.importer.drift import SchemaState
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.merge.rules import ChangeRules
@@ -29,6 +30,7 @@ from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.reprocess import Choice, plan_reprocess
+from lakeray.importer.result import Result
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -56,6 +58,7 @@ class ImportLoop:
     context: ImportContext
     tally: Tally = field(init=False)
     _schema: pa.Schema | None = None
+    _state: SchemaState = field(default_factory=SchemaState)
     _recorded: int = 0
     _restores_checked: int = 0
     _refused_upto: int | None = None
@@ -157,6 +160,13 @@ class ImportLoop:
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
+        if context.source.contract.tables != "evolve":
+            raise ImportFailed(
+                f"there is no table at {context.table.uri}, and the contract of {context.source.uri} does not let the "
+                "import make one",
+                uri=context.table.uri,
+                hint="make the table, or say `contract: {tables: evolve}`",
+            )
         samples = self._sample(choose_sample(_readable(objects)))
         self._schema = first_schema(context.source, samples)
         properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
@@ -183,6 +193,8 @@ class ImportLoop:
         for told in self.context.executor.run(tasks):
             if isinstance(told.message, list):
                 found.extend(told.message)
+        renamed = frozenset(pair for sample in found for pair in sample.renamed)
+        self._state = replace(self._state, sampled=self._state.sampled | renamed)
         return sorted(found, key=lambda sample: sample.uri)
 
     def _import(
@@ -220,12 +232,17 @@ class ImportLoop:
             return False
         schema = self._source_schema(handle, manifest.objects)
         protocol = BatchProtocol(self.context, identity)
-        done = protocol.run(manifest, schema, restores_checked=self._restores_checked)
+        done = protocol.run(manifest, schema, restores_checked=self._restores_checked, state=self._state)
         self._recorded = done.summary.number
-        if done.result.source_schema:
-            self._schema = schema_from_names(done.result.source_schema)
+        self._learn(done.result)
         self.tally.batch(done)
         return True
+
+    def _learn(self, result: Result) -> None:
+        """What a recorded batch knew of the source's schema."""
+        if result.source_schema:
+            self._schema = schema_from_names(result.source_schema)
+            self._state = SchemaState.from_json(self._schema, result.schema_state)
 
     def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
         if self._schema is None:
@@ -241,7 +258,7 @@ class ImportLoop:
         self._recorded = result.batch if result else 0
         if result is not None:
             self._restores_checked = max(self._restores_checked, result.restores_checked)
-            self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
+            self._learn(result)
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)

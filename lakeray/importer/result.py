@@ -84,9 +84,11 @@ class ObjectOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
-    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered.
+    """``source_schema`` maps the source's columns to type names; ``schema_changes`` says how it differs from the batch
+    before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
+    version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
+    ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
+    remembered.
     """
 
     batch: int
@@ -104,6 +106,8 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    schema_changes: list[dict[str, str]] = field(default_factory=list)
+    schema_state: dict[str, Any] = field(default_factory=dict)
     accepted: bool = False
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)

@@ -9,6 +9,7 @@ from datetime import datetime
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Change
 from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
@@ -23,6 +24,7 @@ from lakeray.importer.summary import (
 )
 
 MAX_PROBLEMS = 100
+MAX_SHOWN = 5
 MAX_NOTES = 100
 KEPT_BATCHES = 1_000
 _FINE = ("loaded", *GONE)
@@ -122,6 +124,17 @@ class Tally:
             before = before or SetExpectationSummary(kind=found.kind, on_violation=found.on_violation)
             self._set_expectations[name] = before.after(found)
         self._new_columns.extend(done.result.new_columns)
+        self._schema_changes(done)
+
+    def _schema_changes(self, done: Done) -> None:
+        """Say in one line what the source's schema did. The first batch has nothing that it could differ from."""
+        changes = [Change.from_json(item) for item in done.result.schema_changes]
+        if done.summary.number == 1 and all(change.kind == "added" for change in changes):
+            return
+        if changes:
+            shown = ", ".join(map(str, changes[:MAX_SHOWN]))
+            more = f" and {len(changes) - MAX_SHOWN} more" if len(changes) > MAX_SHOWN else ""
+            self.note(f"batch {done.summary.number}: the source's schema changed: {shown}{more}")
 
     def check_hope(self) -> None:
         """Raise ImportFailed when nothing at all could be read: then it is the source's settings that are wrong."""

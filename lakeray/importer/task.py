@@ -15,6 +15,7 @@ from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ImportFailed, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
+from lakeray.importer.drift import Seen
 from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
@@ -33,6 +34,7 @@ from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.tables import Table
+from lakeray.transform.contract import Widening
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
@@ -52,7 +54,11 @@ class Advanced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutcome:
-    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with."""
+    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with.
+
+    ``retyped``: some of the files hold a column in a narrower type than others. ``seen`` is what the source showed of
+    its schema.
+    """
 
     outcomes: list[ObjectOutcome]
     files: list[StagedFile]
@@ -60,6 +66,8 @@ class TaskOutcome:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary]
+    retyped: bool = False
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +107,8 @@ class TaskSpec:
     """Whether staged rows shall know their object (see ``staged_rows``)."""
     requeued: Requeued | None = None
     """Where the rows come from when only those of the objects are meant that are in quarantine."""
+    source_widening: Widening = field(default_factory=Widening)
+    widening: Widening = field(default_factory=Widening)
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -136,6 +146,8 @@ class _Worker:
             seed=spec.seed,
             keys=spec.keys,
             marker=_marker(spec),
+            source_widening=spec.source_widening,
+            widening=spec.widening,
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -253,6 +265,8 @@ class _Worker:
             source_schema=self._pipeline.source_schema,
             table_schema=self._pipeline.table_schema,
             expectations=self._pipeline.expectations,
+            retyped=self._pipeline.retyped,
+            seen=self._pipeline.seen,
         )
         failpoint("task_staged")
         return outcome

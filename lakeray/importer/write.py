@@ -7,7 +7,7 @@ about the type of a new column are run again with the type that holds the values
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -16,8 +16,10 @@ from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
 from lakeray.importer import provenance
+from lakeray.importer.agreement import agrees, merged_schema
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.merge.rules import rules_of
@@ -32,7 +34,8 @@ from lakeray.importer.settle import Settling, is_settled
 from lakeray.importer.staged_rows import StagedRows
 from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.transform.infer import merge_types
+from lakeray.importer.widening import SETTLED, widening_of
+from lakeray.transform.names import Renamed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -48,6 +51,7 @@ class Written:
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     worker_deaths: int = 0
+    seen: Seen = field(default_factory=Seen)
     stamped: bool = False
 
     @property
@@ -56,11 +60,18 @@ class Written:
         return Rows.total(outcome.rows for outcome in self.outcomes)
 
 
-def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> Written:
-    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost
-    store).
+def write_batch(
+    context: ImportContext,
+    manifest: Manifest,
+    handle: TableHandle,
+    source_schema: pa.Schema,
+    *,
+    renamed: Collection[Renamed] = (),
+) -> Written:
+    """Run the batch's tasks to their end; ``renamed`` are names that the source has for columns. Raises what a task
+    raises for the whole batch (a failed expectation, a lost store).
     """
-    writer = _BatchWriter(context, manifest, handle, source_schema)
+    writer = _BatchWriter(context, manifest, handle, source_schema, renamed)
     try:
         return writer.run()
     except BaseException:
@@ -70,8 +81,14 @@ def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle,
 
 class _BatchWriter:
     def __init__(
-        self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema
+        self,
+        context: ImportContext,
+        manifest: Manifest,
+        handle: TableHandle,
+        source_schema: pa.Schema,
+        renamed: Collection[Renamed],
     ) -> None:
+        self._renamed = renamed
         self._context = context
         self._manifest = manifest
         self._handle = handle
@@ -87,6 +104,8 @@ class _BatchWriter:
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
+        self._seen = Seen()
+        self._widening = self._source_widening = widening_of(context, handle)
 
     def run(self) -> Written:
         planned = self._manifest.objects
@@ -145,7 +164,7 @@ class _BatchWriter:
             seed=self._manifest.seed,
             keys=dict(context.keys),
             source_schema=self._schema,
-            wire_schema=wire_schema(context.source, self._schema),
+            wire_schema=wire_schema(context.source, self._schema, self._renamed),
             table_schema=self._table_schema,
             partition_by=() if self._rules else tuple(self._handle.partition_by),
             constraints=(*constraints(self._handle), *constraint_of(context.plan)),
@@ -156,6 +175,8 @@ class _BatchWriter:
             ordinals=tuple(self._ordinals[item] for item in objects),
             settled=is_settled(step),
             requeued=Requeued.of(self._manifest),
+            source_widening=self._source_widening,
+            widening=self._widening,
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -215,19 +236,22 @@ class _BatchWriter:
 
     def _settle_new_columns(self) -> None:
         """First what the source has, then what the table gets: an ``apply`` hook can make columns of its own."""
-        merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])
+        merged = merged_schema(self._schema, [outcome.source_schema for _, outcome in self._done])
         if merged is not None:
             self._schema = merged
-            self._run_again([_agrees(outcome.source_schema, merged) for _, outcome in self._done])
-        merged = merge_new_fields(self._table_schema, [outcome.table_schema for _, outcome in self._done])
+            self._source_widening = SETTLED
+            self._run_again([agrees(outcome.source_schema, merged) for _, outcome in self._done])
+        merged = merged_schema(self._table_schema, [outcome.table_schema for _, outcome in self._done])
         if merged is not None:
             self._table_schema = merged
-            self._run_again([_agrees(outcome.table_schema, merged) for _, outcome in self._done])
+            self._source_widening = self._widening = SETTLED
+            self._run_again([agrees(outcome.table_schema, merged) and not outcome.retyped for _, outcome in self._done])
 
     def _run_again(self, agree: list[bool]) -> None:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
+            self._seen.add(outcome.seen, odd=False)
             _remove(task, outcome)
         self._drive([self._task(task.objects) for task, _ in again])
 
@@ -239,8 +263,10 @@ class _BatchWriter:
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
             stamped=self._stamp is not None,
+            seen=self._seen,
         )
         for _, outcome in self._done:
+            written.seen.add(outcome.seen)
             written.outcomes.extend(outcome.outcomes)
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
@@ -256,31 +282,6 @@ def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> p
     if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
         return None
     return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
-
-
-def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
-    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none.
-
-    Names that differ by case alone are one column to Delta: the first spelling counts.
-    """
-    types: dict[str, pa.DataType] = {}
-    spelling = {name.casefold(): name for name in known.names}
-    for schema in found:
-        for item in schema:
-            first = spelling.setdefault(item.name.casefold(), item.name)
-            if known.get_field_index(item.name) >= 0 or first != item.name:
-                continue
-            earlier = types.get(item.name)
-            types[item.name] = item.type if earlier is None else (merge_types(earlier, item.type) or pa.string())
-    if not types:
-        return None
-    return pa.schema([*known, *(pa.field(name, kind) for name, kind in types.items())])
-
-
-def _agrees(schema: pa.Schema, merged: pa.Schema) -> bool:
-    return all(
-        merged.get_field_index(item.name) >= 0 and item.type.equals(merged.field(item.name).type) for item in schema
-    )
 
 
 def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:

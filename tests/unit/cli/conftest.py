@@ -179,8 +179,10 @@ class FakeLake:
         self._ask("plan", file, steps)
         return self.plans
 
-    def discover(self, file: Any, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        self._ask("discover", file, source, register)
+    def discover(
+        self, file: Any, *, source: str | None = None, register: bool = False, schema_diff: str = "none"
+    ) -> list[DiscoverySummary]:
+        self._ask("discover", file, source, register, *([] if schema_diff == "none" else [schema_diff]))
         return [DiscoverySummary(registered="here" if register else None)]
 
     def quarantine(self, file: Any, *, table: str | None = None, step: str | None = None) -> FakeQuarantine:

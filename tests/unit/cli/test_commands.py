@@ -12,6 +12,8 @@ COMMANDS = {
     ("plan", FILE, "--step", "a", "--step", "b"): ("plans", ("plan", FILE, ["a", "b"])),
     ("discover", FILE): ("sources", ("discover", FILE, None, False)),
     ("discover", FILE, "--source", "raw", "--register"): ("sources", ("discover", FILE, "raw", True)),
+    ("discover", FILE, "--schema-diff"): ("sources", ("discover", FILE, None, False, "sample")),
+    ("discover", FILE, "--schema-diff", "--all"): ("sources", ("discover", FILE, None, False, "all")),
     ("ledger", "show", FILE): ("objects", ("show", None, None, None, 100)),
     ("ledger", "show", FILE, "--outcome", "failed", "--uri", "*/a*", "--batch", "2", "-n", "5"): (
         "objects",

@@ -60,7 +60,10 @@ BEYOND_A_SCHEMA = {
     # rules over sets that make no sense together
     "deduplicate with later rows beyond the batch", "quarantine of no rows in particular",
     "limits that limit nothing", "upkeep of nothing", "order without an optimize",
+    # keys that must agree
+    "contract against evolution", "contract types against fail", "widen without evolving types",
     # texts with a grammar of their own
+    "a declared type that is none",
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
