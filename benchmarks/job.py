@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.answers import problem
 from benchmarks.data import folder_bytes
+from benchmarks.peers import ALONE
 
 MARK = "benchmark-result "
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -38,7 +39,8 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds of the work alone, and the bytes that it left."""
     peer = importlib.import_module(f"benchmarks.peers.{module}")
-    function = getattr(peer, workload.split("-", maxsplit=1)[0])
+    name = workload.replace("-", "_") if workload in ALONE else workload.split("-", maxsplit=1)[0]
+    function = getattr(peer, name)
     warm_out, full_out = Path(out) / "warm", Path(out) / "full"
     warm_out.mkdir(parents=True)
     full_out.mkdir(parents=True)

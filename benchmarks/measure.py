@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.data import WARM_UP_ROWS, ensure, warm_page_cache
 from benchmarks.job import MARK, last_words
 from benchmarks.machine import versions
-from benchmarks.peers import Peer
+from benchmarks.peers import ALONE, Peer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,7 +45,8 @@ def compare(bench: Bench, workload: str, rows: int, peers: Sequence[Peer]) -> di
     """One table: every engine over ``rows`` rows of the workload, or over fewer and scaled where it says so."""
     bench.say(f"{workload}, {rows:,} rows: making or finding the input")
     cases = [_case(bench, workload, rows, peer) for peer in peers if peer.does(workload)]
-    warm_source, _ = ensure(bench.data, workload.split("-", maxsplit=1)[0], WARM_UP_ROWS)
+    family = workload if workload in ALONE else workload.split("-", maxsplit=1)[0]
+    warm_source, _ = ensure(bench.data, family, WARM_UP_ROWS)
     for source in sorted({case.source for case in cases}):
         warm_page_cache(source)
     runs: dict[str, list[dict[str, Any]]] = {case.peer.name: [] for case in cases}
@@ -130,7 +131,7 @@ def _entry(case: _Case, runs: list[dict[str, Any]], rows: int, workload: str) ->
     """
     entry: dict[str, Any] = {
         "engine": case.peer.name,
-        "how": case.peer.how[workload.split("-", maxsplit=1)[0]],
+        "how": case.peer.way(workload),
         "codec": case.peer.codec,
         "versions": versions(case.peer.packages),
         "measured_rows": case.rows,

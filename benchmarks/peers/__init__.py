@@ -30,8 +30,16 @@ class Peer:
 
     def does(self, workload: str) -> bool:
         """Whether it takes part."""
-        return workload.split("-", maxsplit=1)[0] in self.how
+        return self.way(workload) is not None
 
+    def way(self, workload: str) -> str | None:
+        """What it runs for the workload; a variant of ``ALONE`` only where it says so by the variant's name."""
+        family = workload.split("-", maxsplit=1)[0]
+        return self.how.get(workload) if workload in ALONE else self.how.get(family)
+
+
+ALONE = frozenset({"w3-full"})
+"""Variants of a workload with more work than the workload itself."""
 
 PEERS = (
     Peer(
@@ -42,6 +50,7 @@ PEERS = (
             "w1": "`lake.run(file).result()`: ledger, statistics, exactly-once commit",
             "w2": "`lake.run(file).result()`; malformed lines go to quarantine",
             "w3": "`schema_hints`, five expectations with `on_violation: quarantine`",
+            "w3-full": "W3 with `cleanse` over six columns and `mask: {email: {hmac_sha256: ...}}`, over dirty values",
         },
     ),
     Peer(

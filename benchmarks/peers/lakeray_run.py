@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.answers import Written
+from benchmarks.data_csv import MASK_KEY
 
 _LAKE: Any = None
 
@@ -57,6 +59,26 @@ def w3(source: Path, out: Path) -> Callable[[], Written]:
     """Dirty CSV to Delta and quarantine."""
     expect = {name: {"sql": sql, "on_violation": "quarantine"} for name, sql in _EXPECT.items()}
     return _run(source, out, "csv", {"schema_hints": _HINTS}, {"expect": expect})
+
+
+_CLEANSE = {
+    "*": [{"trim": "ends"}, {"nulls": ["N/A", "n/a", "null"]}],
+    "amount": [{"number": {"thousands": ","}}],
+    "email": [{"case": "lower"}],
+    "status": [{"enum": {"new": ["neu", "nouveau"], "paid": ["bezahlt"], "shipped": [], "returned": ["zurueck"]}}],
+    "country": [{"case": "lower"}],
+    "placed_at": [
+        {"date": {"formats": ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S"], "type": "timestamp", "unfit": "null"}}
+    ],
+}
+
+
+def w3_full(source: Path, out: Path) -> Callable[[], Written]:
+    """W3 over dirty values, with cleansing and a keyed mask beside the expectations."""
+    os.environ["BENCHMARK_MASK_KEY"] = MASK_KEY
+    expect = {name: {"sql": sql, "on_violation": "quarantine"} for name, sql in _EXPECT.items()}
+    step = {"cleanse": _CLEANSE, "expect": expect, "mask": {"email": {"hmac_sha256": "env:BENCHMARK_MASK_KEY"}}}
+    return _run(source, out, "csv", {"schema_hints": _HINTS}, step)
 
 
 def workflow(

@@ -254,6 +254,7 @@ class BatchProtocol:
             schema_state=after.to_json(),
             expectations=written.expectations,
             set_expectations=written.set_expectations,
+            cleansing=written.cleansing,
             replays=manifest.replays,
             restores_checked=before.restores_checked,
             provenance=written.stamped,

@@ -28,6 +28,7 @@ from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
+from lakeray.importer.preparation import read_as_text
 from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.reprocess import Choice, plan_reprocess
 from lakeray.importer.result import Result
@@ -168,11 +169,14 @@ class ImportLoop:
                 hint="make the table, or say `contract: {tables: evolve}`",
             )
         samples = self._sample(choose_sample(_readable(objects)))
-        self._schema = first_schema(context.source, samples)
+        self._schema = read_as_text(first_schema(context.source, samples), context.step, context.source)
         properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
-            schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            made = output_schema(
+                context.step, self._schema, source=context.source, now=context.now(), keys=context.keys
+            )
+            schema = table_schema_for(made)
             rules = ChangeRules.of(context.plan)
             schema = rules.table_schema(schema) if rules else schema
             schema = provenance.with_fields(schema) if context.keeps_provenance else schema
@@ -248,7 +252,8 @@ class ImportLoop:
         if self._schema is None:
             self._schema = first_schema(self.context.source, self._sample(choose_sample(_readable(objects))))
         hinted = with_wanted(with_hints(self._schema, self.context.source), objects, self._sample, self.context)
-        return with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        known = with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        return read_as_text(known, self.context.step, self.context.source)
 
     def _recover(self, handle: TableHandle) -> None:
         identity = self.context.identity(handle)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from lakeray.errors import AuditError, ExpectationFailed
 from lakeray.importer.drift import Seen
 from lakeray.importer.merge.marks import Marker
+from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns, contract_of, declared_of
 from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
@@ -25,6 +26,7 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Mask, Step
+from lakeray.transform.cleanse.outliers import Bounds
 from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
 from lakeray.transform.contract import Contract, Widening
 from lakeray.transform.declared import Violation
@@ -63,6 +65,8 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
         constraints=tuple(constraints),
         masks={name: mask_spec(item) for name, item in step.mask.items()},
         apply=step.apply,
+        origins=origins(step),
+        flattened={} if step.mapping is None else {name: item.prefix for name, item in step.mapping.flatten.items()},
     )
 
 
@@ -93,6 +97,7 @@ class Pipeline:
         source_widening: Widening,
         widening: Widening,
         marker: Marker | None = None,
+        bounds: Mapping[tuple[str, str], Bounds] | None = None,
     ) -> None:
         self._step = step
         self._contract = contract_of(source)
@@ -102,6 +107,7 @@ class Pipeline:
         self._source_widening = source_widening
         self._widening = widening
         self._marker = marker
+        self._preparation = Preparation(step, source, bounds)
         spec = program_spec(step, constraints)
         self._program = Program(marker.rules.spared(spec) if marker else spec, now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
@@ -118,11 +124,12 @@ class Pipeline:
 
     def mark(self) -> Any:
         """The state to come back to when an object turns out to be bad."""
-        return self.source_schema, self.table_schema, dict(self.expectations), self.seen.copy()
+        counts = self._preparation.counts
+        return self.source_schema, self.table_schema, dict(self.expectations), self.seen.copy(), counts
 
     def rewind(self, mark: Any) -> None:
         """Go back to ``mark``."""
-        self.source_schema, self.table_schema, self.expectations, self.seen = mark
+        self.source_schema, self.table_schema, self.expectations, self.seen, self._preparation.counts = mark
         self._coercer = self._new_coercer()
         self._fitter = self._new_fitter()
 
@@ -192,7 +199,8 @@ class Pipeline:
         if coerced.refused:
             refused = [*refused, self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)]
         table, rows = self._input(coerced, chunk.rows, info)
-        result = self._program.run(table, rows)
+        table, rows, origin = self._prepared(table, rows, refused)
+        result = self._program.run(table, rows, origin)
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
@@ -233,6 +241,24 @@ class Pipeline:
             keep = _all_but(table.num_rows, {index for index, _, _ in coerced.refused})
             return table.filter(keep), rows.filter(keep)
         return table, rows
+
+    def _prepared(
+        self, table: pa.Table, rows: pa.Int64Array, refused: list[pa.Table]
+    ) -> tuple[pa.Table, pa.Int64Array, pa.Table | None]:
+        """The rows that mapping and cleansing let through, and the same as they were read; adds to ``refused``."""
+        if self._preparation.empty:
+            return table, rows, None
+        done = self._preparation.run(table, rows)
+        if done.refused:
+            found = first_refusals(done.refused)
+            chosen = pa.array([index for index, _, _ in found], pa.int64())
+            refused.append(self._program.refused(table.take(chosen), rows.take(chosen), [item[1:] for item in found]))
+        return done.table, done.rows, done.origin
+
+    @property
+    def cleansing(self) -> CleansingCounts:
+        """What the cleansing rules did so far."""
+        return self._preparation.counts
 
     def _misfits(
         self,
@@ -355,11 +381,13 @@ def program_of(step: Step, *, now: datetime, keys: Mapping[str, bytes]) -> Progr
     return Program(program_spec(step), now=now, seed=0, keys=keys)
 
 
-def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
+def output_schema(
+    step: Step, source_schema: pa.Schema, *, source: Source, now: datetime, keys: Mapping[str, bytes]
+) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
     program = program_of(step, now=now, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
-    made = program.output_schema(with_rescued)
+    made = program.output_schema(Preparation(step, source).output_schema(with_rescued))
     return pa.schema([item for item in made if item.name != RESCUED or RESCUED in step.select])

@@ -1,8 +1,9 @@
 """Refused rows beside the table: what was refused, why, and where it came from.
 
-The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was before
-``select``; ``raw`` the bytes of a record that could not be parsed. When the step masks columns, ``record`` shows them
-masked and ``raw`` is withheld, since no one can tell where in it a masked value stands.
+The quarantine is a Delta table with one schema for every source. ``record`` is the row as JSON text as it was read
+(as the hook of ``apply`` left it where there is one); ``raw`` the bytes of a record that could not be parsed. When the
+step masks columns, ``record`` shows them masked and ``raw`` is withheld, since no one can tell where in it a masked
+value stands.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ SCHEMA = pa.schema(
     ]
 )
 """``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has
-lines. ``rule`` is ``malformed``, ``type:<column>``, ``table:<column>``, ``select:<column>``, ``where``,
-``expect:<name>``, ``expect_set:<name>`` or ``constraint:<name>``; ``record`` is the row as it would have been written
-for ``table:`` and ``expect_set:``. ``masked``: the step masked columns, so that ``record`` is not what the object says
-(null: written by a version that did not say)."""
+lines. ``rule`` is ``malformed``, ``schema:<path>``, ``type:<column>``, ``mapping:<column>``, ``cleanse:<column>``,
+``select:<column>``, ``where``, ``expect:<name>``, ``expect_set:<name>``, ``constraint:<name>`` or ``table:<column>``;
+``record`` is the row as it would have been written for ``table:`` and ``expect_set:``. ``masked``: the step masked
+columns, so that ``record`` is not what the object says (null: written by a version that did not say)."""
 
 _OBJECTS_AT_ONCE = 200
 _URIS_AT_ONCE = 500

@@ -16,7 +16,7 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
+from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
 FORMAT, REPROCESS_FORMAT = 1, 2
@@ -88,7 +88,7 @@ class Result:
     before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
     version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
     ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
-    remembered.
+    remembered; ``cleansing`` counts by column, then by rule.
     """
 
     batch: int
@@ -111,6 +111,7 @@ class Result:
     accepted: bool = False
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+    cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
     reprocessed: str | None = None
     """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
 
@@ -144,6 +145,10 @@ class Result:
         raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
         for kind in ("expectations", "set_expectations"):
             raw[kind] = {name: item.model_dump() for name, item in getattr(self, kind).items()}
+        raw["cleansing"] = {
+            column: {rule: item.model_dump() for rule, item in rules.items()}
+            for column, rules in self.cleansing.items()
+        }
         return orjson.dumps(raw)
 
     @classmethod
@@ -164,6 +169,10 @@ class Result:
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             found = raw.pop("set_expectations", {})
             raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
+            raw["cleansing"] = {
+                column: {rule: CleansingSummary(**item) for rule, item in rules.items()}
+                for column, rules in raw.get("cleansing", {}).items()
+            }
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordLost(

@@ -169,7 +169,8 @@ def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, st
     fields = []
     for item in schema:
         index = table_schema.get_field_index(item.name)
-        free = item.name in source.hints or item.name in step.select or item.name in step.mask
+        mapped = step.mapping is not None and item.name in step.mapping.columns
+        free = mapped or item.name in {*source.hints, *step.select, *step.mask}
         fields.append(item if index < 0 or free else pa.field(item.name, table_schema.field(index).type))
     return pa.schema(fields)
 

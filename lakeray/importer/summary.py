@@ -110,6 +110,21 @@ class SetExpectationSummary(Summary):
         )
 
 
+class CleansingSummary(Summary):
+    """What one cleansing rule did to one column: values that it looked at (nulls are none), changed, and refused."""
+
+    looked_at: int = 0
+    changed: int = 0
+    refused: int = 0
+
+    def __add__(self, other: CleansingSummary) -> CleansingSummary:
+        return CleansingSummary(
+            looked_at=self.looked_at + other.looked_at,
+            changed=self.changed + other.changed,
+            refused=self.refused + other.refused,
+        )
+
+
 class ObjectProblem(Summary):
     """Why an object was not loaded whole: ``outcome`` is the ledger's word, ``line`` and ``column`` are 1-based."""
 
@@ -144,7 +159,7 @@ class ImportSummary(Summary):
     ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems``
     holds the first 100. ``batches`` holds the newest 1,000; ``earlier_batches`` were before them and are in the sums
     alone, so that an import which keeps watching does not grow. ``changed`` and ``deleted`` count listed objects that
-    differ from, or are missing against, what the ledger knows.
+    differ from, or are missing against, what the ledger knows. ``cleansing`` counts by column, then by rule.
     """
 
     step: str
@@ -169,6 +184,7 @@ class ImportSummary(Summary):
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
     set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
+    cleansing: dict[str, dict[str, CleansingSummary]] = Field(default_factory=dict)
     problems: list[ObjectProblem] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     started_at: datetime

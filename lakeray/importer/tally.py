@@ -12,6 +12,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.drift import Change
 from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
+from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
 from lakeray.importer.summary import (
@@ -43,6 +44,7 @@ class Tally:
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
         self._set_expectations: dict[str, SetExpectationSummary] = {}
+        self._cleansing: CleansingCounts = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
         self._phases: Counter[str] = Counter()
@@ -118,6 +120,7 @@ class Tally:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(_problem(outcome))
+        self._cleansing = added(self._cleansing, done.result.cleansing)
         self._expectations = ExpectationSummary.summed((self._expectations, done.result.expectations))
         for name, found in done.result.set_expectations.items():
             before = self._set_expectations.get(name)
@@ -196,6 +199,7 @@ class Tally:
             new_columns=self._new_columns,
             expectations=self._expectations,
             set_expectations=self._set_expectations,
+            cleansing=self._cleansing,
             problems=self._problems,
             notes=list(self.notes),
             started_at=self._started_at,

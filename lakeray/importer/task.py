@@ -21,6 +21,7 @@ from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.preparation import CleansingCounts
 from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Chunk, Refused
@@ -34,6 +35,7 @@ from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.tables import Table
+from lakeray.transform.cleanse.outliers import Bounds
 from lakeray.transform.contract import Widening
 from lakeray.transform.program import Expectation
 
@@ -68,6 +70,7 @@ class TaskOutcome:
     expectations: dict[str, ExpectationSummary]
     retyped: bool = False
     seen: Seen = field(default_factory=Seen)
+    cleansing: CleansingCounts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,7 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    bounds: Mapping[tuple[str, str], Bounds] = field(default_factory=dict)
     changes: ChangeRules | None = None
     stamp: Stamp | None = None
     ordinals: tuple[int, ...]
@@ -145,6 +149,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            bounds=spec.bounds,
             marker=_marker(spec),
             source_widening=spec.source_widening,
             widening=spec.widening,
@@ -267,6 +272,7 @@ class _Worker:
             expectations=self._pipeline.expectations,
             retyped=self._pipeline.retyped,
             seen=self._pipeline.seen,
+            cleansing=self._pipeline.cleansing,
         )
         failpoint("task_staged")
         return outcome

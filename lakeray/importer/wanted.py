@@ -10,6 +10,7 @@ from lakeray.errors import TransformError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.pipeline import program_of
+from lakeray.importer.preparation import Preparation, source_columns
 from lakeray.importer.schema import Sampled, first_schema
 
 LOOKED_AT = 256
@@ -29,10 +30,11 @@ def with_wanted(
     the hook, which may make any column.
     """
     step = context.step
-    if step.apply is not None or not (step.select or step.where or step.expect):
+    hooked = step.apply is not None
+    if (hooked or not (step.select or step.where or step.expect)) and not (step.mapping or step.cleanse):
         return schema
     program = program_of(context.step, now=context.now(), keys=context.keys)
-    missing = program.columns_read - set(schema.names)
+    missing = source_columns(step, set() if hooked else program.columns_read) - set(schema.names)
     if not missing:
         return schema
     newest = sorted((item for item in objects if item.skip is None), key=lambda item: item.info.modified_at)
@@ -45,7 +47,9 @@ def with_wanted(
         if not missing:
             return schema
     try:
-        program.check_columns(schema)
+        prepared = Preparation(step, context.source).output_schema(schema)
+        if not hooked:
+            program.check_columns(prepared)
     except TransformError as error:
         raise _missing(error, sorted(missing), context) from None
     return schema

@@ -17,6 +17,7 @@ from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
 from lakeray.importer import provenance
 from lakeray.importer.agreement import agrees, merged_schema
+from lakeray.importer.bounds import BatchBounds, batch_bounds
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.drift import Seen
@@ -25,6 +26,7 @@ from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
+from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.replace import constraint_of
 from lakeray.importer.requeued import Requeued
 from lakeray.importer.result import ObjectOutcome
@@ -50,6 +52,7 @@ class Written:
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
+    cleansing: CleansingCounts = field(default_factory=dict)
     worker_deaths: int = 0
     seen: Seen = field(default_factory=Seen)
     stamped: bool = False
@@ -100,6 +103,7 @@ class _BatchWriter:
         self._rules = rules_of(manifest, context.plan)
         self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
+        self._bounds: BatchBounds = {}
         self._deaths = 0
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
@@ -117,6 +121,7 @@ class _BatchWriter:
             for item in planned
             if item.skip
         ]
+        self._bounds = batch_bounds(self._context, readable, self._schema)
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
@@ -170,6 +175,7 @@ class _BatchWriter:
             constraints=(*constraints(self._handle), *constraint_of(context.plan)),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            bounds=self._bounds,
             stamp=self._stamp,
             changes=self._rules,
             ordinals=tuple(self._ordinals[item] for item in objects),
@@ -271,6 +277,7 @@ class _BatchWriter:
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
+            written.cleansing = added(written.cleansing, outcome.cleansing)
         written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
         if self._stamp is not None:
             written.table_schema = provenance.with_fields(written.table_schema)

@@ -130,7 +130,17 @@ def _import_step(imported: ImportSummary) -> ImportStep:
         "listed",
         "known",
     )
-    more = ("changed", "deleted", "rows", "pass_rate", "bytes_read", "bytes_written", "files", "new_columns")
+    more = (
+        "changed",
+        "deleted",
+        "rows",
+        "pass_rate",
+        "bytes_read",
+        "bytes_written",
+        "files",
+        "new_columns",
+        "cleansing",
+    )
     return ImportStep(
         **{
             name: getattr(imported, name)

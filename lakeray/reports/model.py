@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from lakeray.importer.summary import (
     BatchSummary,
+    CleansingSummary,
     ExpectationSummary,
     ObjectProblem,
     Rows,
@@ -33,7 +34,9 @@ class Head(Summary):
 
 
 class ImportStep(Summary):
-    """One import step; ``batches`` holds the last few, ``batches_total`` counts all."""
+    """One import step; ``batches`` holds the last few, ``batches_total`` counts all. ``cleansing`` counts by column,
+    then by rule.
+    """
 
     step: str
     source: str
@@ -58,6 +61,7 @@ class ImportStep(Summary):
     table_version: int | None
     new_columns: list[str]
     expectations: dict[str, ExpectationSummary]
+    cleansing: dict[str, dict[str, CleansingSummary]] = Field(default_factory=dict)
     set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     duration_s: float
     rows_per_s: float

@@ -66,6 +66,8 @@ def _import_step(step: ImportStep) -> list[Block]:
         tones: list[Tone] = ["warn" if found.violated else "plain" for found in step.expectations.values()]
         headers = ["expectation", "on violation", "rows checked", "violated"]
         blocks.append(Grid(headers=headers, rows=rows, numeric=frozenset({2, 3}), tones=tones))
+    if step.cleansing:
+        blocks.append(_cleansing(step))
     if step.set_expectations:
         blocks.append(_sets(step))
     if step.batches_total > 1:
@@ -87,6 +89,20 @@ def _sets(step: ImportStep) -> Grid:
     tones: list[Tone] = ["warn" if found.violated else "plain" for found in step.set_expectations.values()]
     headers = ["set expectation", "kind", "on violation", "batches", "violated", "found"]
     return Grid(headers=headers, rows=rows, numeric=frozenset({3, 4}), tones=tones)
+
+
+def _cleansing(step: ImportStep) -> Grid:
+    """What each rule did to each column, in the order in which they were looked at."""
+    found = [(column, rule, item) for column, rules in step.cleansing.items() for rule, item in rules.items()]
+    return Grid(
+        headers=["cleansed column", "rule", "values seen", "changed", "refused"],
+        rows=[
+            [visible(column), visible(rule), count(item.looked_at), count(item.changed), count(item.refused)]
+            for column, rule, item in found
+        ],
+        numeric=frozenset({2, 3, 4}),
+        tones=["warn" if item.refused else "plain" for _, _, item in found],
+    )
 
 
 def _import_facts(step: ImportStep) -> list[tuple[str, str, Tone]]:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from lakeray.spec.checks import Check
+from lakeray.spec.cleansing import Rules, Selector, everywhere_complaints
 from lakeray.spec.gates import Condition, PythonCall
+from lakeray.spec.mapping import Mapped
 from lakeray.spec.merge import History, Operation, merge_complaints
 from lakeray.spec.policies import Retry, Timeouts
 from lakeray.spec.sets import Deduplicate, SetExpect
@@ -217,7 +219,10 @@ class Wait(Choice):
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 
-ONLY_IMPORT = ("select", "where", "expect", "mask", "apply", "deduplicate", "expect_set")
+ONLY_IMPORT = (
+    *("mapping", "cleanse", "select", "where", "expect", "mask", "apply"),
+    *("deduplicate", "expect_set"),
+)
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
@@ -258,6 +263,12 @@ class Step(Choice):
     """The same work over many values."""
     wait: Wait | None = None
     """Time goes by, or something happens."""
+    mapping: Mapped | None = None
+    """What the table's columns are made of: paths, casts, constants. Default: the source's columns as they are. Import
+    only."""
+    cleanse: dict[Selector, Rules] = Field(default_factory=dict)
+    """Rules by column, which its values go through in their order. `*` stands for every column, `type:string` for those
+    of a type; a rule leaves alone what is no value for it. Default: none. Import only."""
     select: dict[Text, Sql] = Field(default_factory=dict)
     """Columns that are added or replaced, each by an SQL expression over one row. Default: none. Import only."""
     where: Sql | None = None
@@ -290,6 +301,7 @@ class Step(Choice):
         """None or several kinds; an import's options at another kind; a predecessor named twice."""
         yield from super().complaints(data)
         yield from repeated(data.get("after"), "after")
+        yield from everywhere_complaints(data.get("cleanse"))
         kinds = [kind for kind in KINDS if data.get(kind) is not None]
         if len(kinds) == 1 and kinds != ["import"]:
             for option in ONLY_IMPORT:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
+import pyarrow.types as pt
 
 from lakeray.errors import ConfigError
+from lakeray.transform.delta_types import is_text
+from lakeray.transform.digests import Digests
 from lakeray.transform.record import json_text, json_values
 
 
@@ -34,7 +35,7 @@ class Mask:
     def __init__(self, spec: MaskSpec, *, keys: Mapping[str, bytes]) -> None:
         """Raises ConfigError, naming the reference, when ``keys`` lacks the key."""
         self._replacement = spec.replacement
-        self._inner: Any = None
+        self._digests: Digests | None = None
         if spec.kind != "hmac_sha256":
             return
         key = keys.get(spec.key_ref or "")
@@ -43,10 +44,10 @@ class Mask:
                 f"the mask key {spec.key_ref!r} was not given or is empty",
                 hint="set what the reference names before the run starts",
             )
-        self._inner = hmac.new(key, digestmod=hashlib.sha256)
+        self._digests = Digests(key)
 
     def __repr__(self) -> str:
-        return f"Mask({'redact' if self._inner is None else 'hmac_sha256'})"
+        return f"Mask({'redact' if self._digests is None else 'hmac_sha256'})"
 
     def __call__(self, values: pa.Array | pa.ChunkedArray) -> pa.Array:
         """``values`` of any type as strings, row by row; null stays null.
@@ -56,33 +57,26 @@ class Mask:
         """
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
-        if self._inner is None:
+        if self._digests is None:
             return self._redacted(values)
-        known: dict[Any, str] = {}
-        return pa.array([self._digest(value, known) for value in json_values(values)], pa.string())
+        if is_text(values.type) or pt.is_integer(values.type):  # whose canonical text Arrow writes as well
+            return self._digests.column(values.cast(pa.string()))
+        return pa.array([self.value(value) for value in json_values(values)], pa.string())
 
     def value(self, value: Any) -> str | None:
         """The mask of one value made of JSON's own types."""
         if value is None:
             return None
-        return self._replacement if self._inner is None else self._digest(value, {})
+        if self._digests is None:
+            return self._replacement
+        text = value if isinstance(value, str) else json_text(value)
+        return self._digests.one(text.encode("utf-8", "surrogatepass"))
 
     def _redacted(self, values: pa.Array) -> pa.Array:
         if self._replacement is None:
             return pa.nulls(len(values), pa.string())
         written = pa.repeat(pa.scalar(self._replacement, pa.string()), len(values))
         return pa.compute.if_else(values.is_valid(), written, pa.scalar(None, pa.string()))
-
-    def _digest(self, value: Any, known: dict[Any, str]) -> str | None:
-        if value is None:
-            return None
-        text = value if isinstance(value, str) else json_text(value)
-        found = known.get(text)
-        if found is None:
-            digest = self._inner.copy()
-            digest.update(text.encode("utf-8", "surrogatepass"))
-            found = known[text] = digest.hexdigest()
-        return found
 
 
 class ByName(dict[str, Any]):

@@ -80,7 +80,10 @@ class Shape:
 class Passage:
     """One chunk on its way through a program."""
 
-    def __init__(self, parts: Parts, shape: Shape, table: pa.Table, rows: pa.Int64Array) -> None:
+    def __init__(
+        self, parts: Parts, shape: Shape, table: pa.Table, rows: pa.Int64Array, origin: pa.Table | None = None
+    ) -> None:
+        self._origin = table if origin is None else origin
         self._parts = parts
         self._shape = shape
         self._before = table
@@ -233,14 +236,19 @@ class Passage:
         return pa.concat_tables(parts).sort_by("row")
 
     def _quarantined_by(self, bad: pa.BooleanArray, rule: str, reason: str) -> pa.Table:
-        masks: dict[str, Callable[[pa.Array], pa.Array]] = ByName(self._parts.record_masks)
-        if masks:
-            masks[RESCUED] = lambda texts: masked_rescued(texts, self._parts.record_masks)
         rows = self._rows.filter(bad)
-        written = records(self._before.filter(bad), without={OBJECT}, masks=masks)
+        written = quarantine_records(self._origin.filter(bad), self._parts.record_masks)
         count = len(rows)
         columns = [rows, pa.repeat(pa.scalar(rule), count), pa.repeat(pa.scalar(reason), count), written]
         return pa.table(columns, schema=QUARANTINED)
+
+
+def quarantine_records(table: pa.Table, record_masks: dict[str, Mask]) -> pa.StringArray:
+    """Rows as quarantine shows them: JSON texts, masked."""
+    masks: dict[str, Callable[[pa.Array], pa.Array]] = ByName(record_masks)
+    if masks:
+        masks[RESCUED] = lambda texts: masked_rescued(texts, record_masks)
+    return records(table, without={OBJECT}, masks=masks)
 
 
 def _true(values: pa.ChunkedArray) -> pa.BooleanArray | None:

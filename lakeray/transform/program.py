@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from lakeray.transform.engine import Engine
 from lakeray.transform.expression import Expression, check_columns, parsed
 from lakeray.transform.hook import Hook
 from lakeray.transform.mask import ByName, Mask, MaskSpec
-from lakeray.transform.passage import Parts, Passage, Shape
+from lakeray.transform.passage import Parts, Passage, Shape, quarantine_records
 from lakeray.transform.rules import (
     OBJECT,
     OBJECT_TYPE,
@@ -59,7 +59,7 @@ class Program:
             constraints={name: constraint for name, constraint in constraints.items() if name not in late},
             late=late,
             masks=masks,
-            record_masks=ByName({**masks, **_masks_of_origins(select, masks)}),
+            record_masks=_record_masks(spec, select, masks),
         )
 
     @property
@@ -99,8 +99,9 @@ class Program:
             schema = self._with_rescued(self._hook(schema.empty_table()).schema)
         return self._shape(schema).output
 
-    def run(self, table: pa.Table, rows: pa.Int64Array) -> Transformed:
-        """The program over one chunk; ``rows`` are the record numbers of its rows.
+    def run(self, table: pa.Table, rows: pa.Int64Array, origin: pa.Table | None = None) -> Transformed:
+        """The program over one chunk; ``rows`` are the record numbers of its rows, ``origin`` are the same rows as
+        they were read: what is quarantined shows them (as the hook left them where there is one).
 
         Raises ExpectationFailed for a violated expectation with ``on_violation: fail``; TransformError for what the
         hook raises.
@@ -115,7 +116,17 @@ class Program:
         if len(missing) > len(table.schema):
             table = table.append_column(RESCUED, pa.nulls(len(table), pa.string()))
         shape = self._shape(table.schema)
-        return Passage(self._parts, shape, table, rows).transformed(generated=generated, filtered=filtered)
+        origin = table if origin is None or self._hook is not None else origin
+        passage = Passage(self._parts, shape, table, rows, origin)
+        return passage.transformed(generated=generated, filtered=filtered)
+
+    def refused(self, table: pa.Table, rows: pa.Int64Array, why: Sequence[tuple[str, str]]) -> pa.Table:
+        """Rows that were refused before the program, by ``why`` (rule, reason), as it quarantines its own."""
+        rules, reasons = [rule for rule, _ in why], [reason for _, reason in why]
+        written = quarantine_records(table, self._parts.record_masks)
+        return pa.table(
+            [rows, pa.array(rules, pa.string()), pa.array(reasons, pa.string()), written], schema=QUARANTINED
+        )
 
     def _with_rescued(self, schema: pa.Schema) -> pa.Schema:
         """Rescued data can be read by expressions whether or not a chunk has any."""
@@ -131,6 +142,16 @@ class Program:
                 self._shapes.clear()
             found = self._shapes[key] = Shape(self._parts, schema)
         return found
+
+
+def _record_masks(spec: ProgramSpec, select: Mapping[str, Expression], masks: dict[str, Mask]) -> ByName:
+    """The masks of all that a masked column is computed from, by ``select`` or before the program."""
+    known = ByName({**masks, **_masks_of_origins(select, masks)})
+    before = {origin: known[name] for name, origin in spec.origins.items() if name in known}
+    for origin, prefix in spec.flattened.items():
+        over = [mask for name, mask in known.items() if name.startswith(prefix.casefold())]
+        before.update({origin: over[0]} if over else {})
+    return ByName({**before, **known})
 
 
 def _masks_of_origins(select: Mapping[str, Expression], masks: Mapping[str, Mask]) -> dict[str, Mask]:

@@ -37,7 +37,9 @@ class ProgramSpec:
     """What a step says about rows, as plain values.
 
     ``constraints`` are the target table's own NOT NULL and CHECK conditions over the row as it would be written; a
-    row that violates one is quarantined. ``apply`` names a hook, ``module:function``.
+    row that violates one is quarantined. ``apply`` names a hook, ``module:function``. ``origins`` says of what column
+    of the source a column was made before the program, ``flattened`` what the names of all columns begin with that a
+    column of the source was taken apart into; where that is shown it is masked like what it became.
     """
 
     select: dict[str, str] = field(default_factory=dict)
@@ -46,6 +48,8 @@ class ProgramSpec:
     constraints: tuple[Expectation, ...] = ()
     masks: dict[str, MaskSpec] = field(default_factory=dict)
     apply: str | None = None
+    origins: dict[str, str] = field(default_factory=dict)
+    flattened: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +59,9 @@ class Transformed:
     ``table``: rows to write, masked, in order; ``rows`` their record numbers. ``quarantined`` (schema
     ``QUARANTINED``): ``row`` as given to ``run`` (null after a hook that changed the number of rows), ``rule`` as in
     ``select:<column>``, ``where``, ``expect:<name>`` or ``constraint:<name>``, a ``reason`` without values, and the
-    ``record`` before select as JSON, masked. ``dropped`` counts rows by the first ``drop`` expectation that each
-    violates. ``violations`` counts rows by expectation, ``checked`` those that expectations looked at. ``generated``
-    and ``filtered`` include what a hook added or took away.
+    ``record`` as it was read (or as the hook left it) as JSON, masked. ``dropped`` counts rows by the first ``drop``
+    expectation that each violates. ``violations`` counts rows by expectation, ``checked`` those that expectations
+    looked at. ``generated`` and ``filtered`` include what a hook added or took away.
     """
 
     table: pa.Table

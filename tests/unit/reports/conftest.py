@@ -8,6 +8,7 @@ import pytest
 
 from lakeray.importer.summary import (
     BatchSummary,
+    CleansingSummary,
     ExpectationSummary,
     ImportSummary,
     ObjectProblem,
@@ -66,6 +67,12 @@ def an_import(**changes: object) -> ImportSummary:
             "one_order": SetExpectationSummary(
                 kind="unique", on_violation="warn", checked=2, violated=1, rows=3, detail="3 rows have a known order_id"
             ),
+        },
+        "cleansing": {
+            "status": {
+                "trim": CleansingSummary(looked_at=99_100, changed=3_217),
+                "enum": CleansingSummary(looked_at=99_100, changed=41_013, refused=409),
+            }
         },
         "problems": [
             ObjectProblem(
@@ -155,6 +162,7 @@ def hostile() -> RunSummary:
         notes=[HOSTILE],
         expectations={HOSTILE: ExpectationSummary(on_violation="warn", checked=1, violated=1)},
         set_expectations={HOSTILE: SetExpectationSummary(kind=HOSTILE, on_violation=HOSTILE, detail=HOSTILE)},
+        cleansing={HOSTILE: {HOSTILE: CleansingSummary(looked_at=1, changed=1)}},
         problems=[ObjectProblem(uri=HOSTILE, outcome="failed", error=HOSTILE)],
         phases_s={HOSTILE: 20.0, "b": 1.0},
     )

@@ -55,6 +55,14 @@ def test_an_imbalance_is_said_aloud(imported, ran):
     assert "they do not balance" in render(report, "text")
 
 
+@pytest.mark.parametrize("format_", FORMATS)
+def test_every_format_says_what_each_cleansing_rule_changed(good, format_):
+    text = unescape(render(build_report(good), format_)).replace("\u202f", " ")
+    numbers = ["99100", "41013", "409"] if format_ == "json" else ["99,100", "41,013", "409"]
+    assert all(re.search(number.replace(",", "[ ,\u00a0]?"), text) for number in numbers)
+    assert "enum" in text
+
+
 def test_integration_and_alignment_say_that_there_are_none(good):
     report = build_report(good)
     assert "no step that delivers" in (report.integration.note or "")

@@ -30,6 +30,27 @@ steps:
   a: {import: {from: a, into: a, mode: merge, key: [x]}}
   b:
     import: {from: b, into: b, on_restore: keep}
+    mapping:
+      columns:
+        city: customer.address.city
+        day: {from: placed, cast: date, format: "%d.%m.%Y", default: "2000-01-01"}
+        total: {from: sum, cast: "decimal(18, 2)", format: {decimal: ",", thousands: "."}}
+        raw: {from: items, keep_json: true}
+        shop: {constant: 1}
+      flatten: {address: a_, more: {prefix: m_, depth: 2}}
+      rest: drop
+    cleanse:
+      "*": [{trim: all}, {unicode: NFKC}, {nulls: ["", "N/A"]}]
+      "type:string": [{case: lower}, {replace: {pattern: "-+", with: "-"}}]
+      city: [{enum: {Berlin: [berlin, bln]}, unknown: keep}]
+      total:
+        - number: {decimal: ",", currency: [EUR], percent: true}
+        - outlier: {quantiles: [0.01, 0.99], action: flag}
+      day: [{date: {formats: ["%d.%m.%Y", "%F"], timezone: Europe/Berlin, ambiguous: first}}]
+      weight:
+        - unit: {to: kg, from: {g: 0.001}, bare: kg, unfit: "null"}
+        - outlier: {between: [0, null], action: clip}
+      ok: [{boolean: {yes: [ja], no: [nein]}}]
     apply: "clean.b:run"
     mask: {x: {redact: "***"}}
     on_failure: continue

@@ -77,6 +77,13 @@ BEYOND_A_SCHEMA = {
     "dynamic append", "condition and partitions",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
+    # mapping and cleansing
+    "mapping of nothing", "path without a column", "path with an open bracket", "format without cast",
+    "pattern for numbers", "separators for dates", "pattern without a day", "unknown directive",
+    "separators of one character", "digit as separator", "text rule behind a number", "numbers everywhere",
+    "type that is none", "synonym of two", "unknown without enum", "half a regular expression",
+    "group that there is not", "unit that is none", "factor of nothing", "true and false",
+    "bounds upside down", "shares beyond one",
 }  # fmt: skip
 
 

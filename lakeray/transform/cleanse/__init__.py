@@ -1,0 +1,1 @@
+"""Values made clean by declared rules, each change of which is counted."""
