@@ -13,22 +13,39 @@ import threading
 
 from lakeray.errors import ConfigError, StoreUnavailable
 
-REGISTRY: dict[str, str] = {
+EVERY_IMPORT = {
     "before_manifest": "the batch is planned, its manifest is not written",
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",
     "task_staged": "a task has written its files, its outcome was not returned",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
-    "before_schema_commit": "new columns are known, not yet added",
-    "after_schema_commit": "new columns are added, the data is not",
     "before_commit": "the handle was checked, the commit not sent",
     "commit_reply": "the commit happened, its reply is not yet seen",
     "after_commit": "the batch is visible, nothing is recorded",
+    "after_tombstones": "deletes are remembered, refused rows are not recorded",
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }
+"""Those that every import passes."""
+NEW_COLUMNS = {
+    "before_schema_commit": "new columns are known, not yet added",
+    "after_schema_commit": "new columns are added, the data is not",
+}
+"""Those of a batch with columns that the table lacks."""
+CHANGES = {
+    "changes_ordered": "changes of rows are in order, the table was not looked at",
+    "changes_matched": "files that hold changed rows are written anew, the changed rows are not",
+    "changes_applied": "changed rows are staged, the result is not written",
+}
+"""Those of an import of changes (modes merge and scd2)."""
+TAKE_OUT = {
+    "before_take_out": "every object is staged, no file of the table was looked into for rows that go",
+    "after_take_out": "files without the rows that go are staged, nothing is committed",
+}
+"""Those of a batch that takes rows out of the table by where they came from, or by a condition."""
+REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

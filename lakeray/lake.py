@@ -20,6 +20,8 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.summary import BatchSummary
+from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.cluster import Cluster
@@ -154,6 +156,25 @@ class Lake:
         """The ledger of an import step (the only one, when ``step`` is None)."""
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
+
+    def withdraw(
+        self,
+        file: File,
+        *,
+        step: str | None = None,
+        batches: Sequence[int] | None = None,
+        run_id: str | None = None,
+    ) -> BatchSummary | None:
+        """Take exactly the rows of these batches, or of all batches of that run, out of the table again, in one commit.
+
+        None when nothing of them is there, so that calling again changes nothing. Their objects are not imported again
+        until ``ledger(...).reset(...)``. Raises ImportFailed where rows do not say where they came from (see
+        ``provenance`` of a table).
+        """
+        if batches is None and run_id is None:
+            raise SpecError("nothing says what to withdraw", hint="name batches or a run_id")
+        workflow = self.validate(file)
+        return withdraw(self._context(workflow, _one(workflow, step)), batches=batches, run_id=run_id)
 
     def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
         """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are

@@ -16,12 +16,24 @@ from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 
-_NAMES = ("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "reset")
+_NAMES = (
+    *("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"),
+    *("replaced", "deleted", "withdrawn", "reset"),
+)
 _OUTCOMES = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 # What tells versions or runs apart is in --json; on a terminal it would push the outcome away.
 _FOR_PROGRAMS = (
     *("etag", "version_id", "modified_at", "size", "run_id", "recorded_at", "table_version", "pipeline", "step"),
-    *("rows_generated", "rows_dropped", "rows_filtered", "rows_deduplicated", "rows_rescued", "error_code"),
+    *(
+        "takes",
+        "provenance",
+        "rows_generated",
+        "rows_dropped",
+        "rows_filtered",
+        "rows_deduplicated",
+        "rows_rescued",
+        "error_code",
+    ),
 )
 _WIDEST_CELL = 72
 Uri = Annotated[
@@ -115,6 +127,37 @@ def abandon(
     with lakes.opened() as lake:
         number = lake.ledger(file, step=step).abandon()
     return Reply(document={"abandoned": number}, view=views.good(f"batch {number} is closed without its rows"))
+
+
+@app.command()
+def withdraw(
+    file: File,
+    *,
+    step: Step = None,
+    batch: Annotated[
+        list[int] | None, typer.Option("--batch", min=1, metavar="N", help="This batch; give it again for more.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="All batches of this run.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm: the rows leave the table.")] = False,
+    json: Json = False,
+) -> Reply:
+    """Take exactly the rows of some batches out of the table again.
+
+    Whatever was written since stays. Their objects are not imported again
+    until `lakeray ledger reset --outcome withdrawn`.
+
+    [dim]lakeray ledger withdraw orders.yaml --batch 7 --yes[/dim]
+    """
+    if not (batch or run):
+        raise typer.BadParameter("choose rows with --batch or --run")
+    if not yes:
+        raise typer.BadParameter("say --yes: the rows leave the table")
+    with lakes.opened() as lake:
+        done = lake.withdraw(file, step=step, batches=batch or None, run_id=run)
+    if done is None:
+        return Reply(document={"withdrawn": 0, "batch": None}, view=views.quiet("Nothing of that is in the table."))
+    told = f"{counted(done.rows_removed, 'row')} withdrawn, as batch {done.number}"
+    return Reply(document={"withdrawn": done.rows_removed, "batch": done.number}, view=views.good(told))
 
 
 @app.command()

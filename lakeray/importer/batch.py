@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
-from lakeray.delta.staged import remove_staged
-from lakeray.delta.table import add_columns, create_table, open_table
+from lakeray.delta.staged import StagedFile, remove_staged
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
-from lakeray.importer import quarantine
+from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
+from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
-from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
+from lakeray.importer.merge import tombstones
+from lakeray.importer.merge.batch import MergeBatch, Merged
+from lakeray.importer.merge.rules import ChangeRules, rules_of
+from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.replace import PartitionsOut, WhereOut
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
+from lakeray.importer.take_out import LoadsOut, settled
 from lakeray.importer.write import Written, write_batch
-
-RESULT_KEY = "lakeray.result"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,17 +68,25 @@ class BatchProtocol:
             raise TableError(
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
-        handle.check_writable(mode=manifest.mode)
+        handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
+        rules = rules_of(manifest, context.plan)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
-        result = self._store_result(manifest, written, new, restores_checked)
-        self._add_columns(new)
-        version, winner = self._commit(result, mode=manifest.mode)
+        if rules is None or manifest.going:
+            result = self._result(manifest, written, new, restores_checked)
+            selection = self._selection(manifest, result, handle, written.table_schema)
+            if selection is None:
+                self._store(result)
+            self._add_columns(new)
+            mode: Mode = "overwrite" if manifest.mode == "overwrite" else "append"
+            version, winner, won = self._commit(result, mode=mode, selection=selection)
+        else:
+            version, winner, won = self._merge(manifest, written, new, restores_checked, rules)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
-        if not done.won:
+        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
+        if not done.won and rules is None:
             self._discard(written)
         context.observer.batch_ended(
             step=context.step_name,
@@ -92,6 +106,11 @@ class BatchProtocol:
             quarantine.forget(
                 uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
             )
+        gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
+        if gone:
+            quarantine.forget_objects(uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone)
+        tombstones.record(self._identity, winner)
+        failpoint("after_tombstones")
         if winner.quarantine_files:
             if open_table(uri) is None:
                 create_table(
@@ -122,7 +141,10 @@ class BatchProtocol:
         """
         started = time.monotonic()
         outcomes = [
-            ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
+            ObjectOutcome(planned=item, outcome="kept")
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
+            for item in manifest.objects
         ]
         result = Result(
             batch=manifest.batch,
@@ -140,10 +162,10 @@ class BatchProtocol:
         )
         uri = self._context.table.uri
         store_result(self._identity, result)
-        version, winner = self._commit(result, mode="append")
+        version, winner, won = self._commit(result, mode="append")
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=duration_s)
+        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
         if not summary.won:
             raise ExactlyOnceError(
                 f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
@@ -152,26 +174,81 @@ class BatchProtocol:
             )
         return Done(summary=summary, result=winner, phases_s={})
 
-    def _store_result(self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int) -> Result:
-        result = Result(
+    def _merge(
+        self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int, rules: ChangeRules
+    ) -> tuple[int, Result, bool]:
+        """Bring the staged changes into the table; its version, the winner's result, whether this call won."""
+        context, identity = self._context, self._identity
+        mine: dict[str, Result] = {}
+
+        def store(merged: Merged) -> dict[str, str]:
+            attempt = replace(written, attempt=merged.attempt, outcomes=merged.outcomes, files=merged.files)
+            result = self._result(manifest, attempt, columns, restores_checked, tombstones=merged.tombstones)
+            self._store(result)
+            mine[result.name] = result
+            return self._described(result)
+
+        merge = MergeBatch(
+            context, identity, manifest, rules,
+            attempt=written.attempt, files=written.files, outcomes=written.outcomes,
+        )  # fmt: skip
+        try:
+            rules.check(written.table_schema, uri=context.table.uri)
+            columns = [*new, *rules.extra_columns(written.table_schema)]
+            self._add_columns(columns)
+            committed = merge.commit(store)
+            failpoint("after_commit")
+            merge.forget_old_deletes()
+        finally:
+            merge.close()
+        remove_recorded(identity, manifest.batch - 2)
+        name = committed.metadata[RESULT_KEY]
+        return committed.version, mine.get(name) or load_result(identity, name), committed.won
+
+    def _result(
+        self,
+        manifest: Manifest,
+        written: Written,
+        new: list[pa.Field],
+        restores_checked: int,
+        *,
+        tombstones: Sequence[StagedFile] = (),
+    ) -> Result:
+        return Result(
             batch=manifest.batch,
             attempt=written.attempt,
             run_id=self._context.run_id,
             manifest_nonce=manifest.nonce,
             created_at=self._context.now().isoformat(),
-            outcomes=written.outcomes,
+            outcomes=settled(written.outcomes),
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=[item.name for item in new],
+            new_columns=[item.name for item in new if not provenance.is_reserved(item.name)],
             expectations=written.expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
+            provenance=written.stamped,
+            tombstone_files=list(tombstones),
         )
+
+    def _store(self, result: Result) -> None:
         failpoint("before_result")
         store_result(self._identity, result)
         failpoint("after_result")
-        return result
+
+    def _selection(
+        self, manifest: Manifest, result: Result, handle: TableHandle, schema: pa.Schema
+    ) -> Selection | None:
+        """The rows that the batch takes out of the table; None when it only adds, or overwrites everything."""
+        plan = self._context.plan
+        if manifest.going:
+            return LoadsOut.of(result, self._identity)
+        if manifest.mode == "overwrite" and plan.replace_where is not None:
+            return WhereOut.of(plan.replace_where, schema, partition_by=handle.partition_by, now=manifest.created_at)
+        if manifest.mode == "overwrite" and plan.partitions == "dynamic":
+            return PartitionsOut.of(result, handle)
+        return None
 
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:
@@ -179,8 +256,14 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode) -> tuple[int, Result]:
-        """Commit or find committed; the table's version and the winner's result."""
+    def _commit(self, result: Result, *, mode: Mode, selection: Selection | None = None) -> tuple[int, Result, bool]:
+        """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
+        if selection is not None:
+            exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
+            committed, own = exchange.commit()
+            failpoint("after_commit")
+            winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])
+            return committed.version, winner, own is not None
         committed = commit_once(
             self._context.table.uri,
             app_id=self._identity.app_id,
@@ -188,13 +271,18 @@ class BatchProtocol:
             previous=result.batch - 1,
             files=result.files,
             mode=mode,
-            metadata={RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
+            metadata=self._described(result),
             failpoints=True,
         )
         failpoint("after_commit")
         name = committed.metadata[RESULT_KEY]
         winner = result if name == result.name else load_result(self._identity, name)
-        return committed.version, winner
+        return committed.version, winner, name == result.name
+
+    @staticmethod
+    def _described(result: Result) -> dict[str, str]:
+        """What the commit says of its batch."""
+        return {RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id}
 
     def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
         return BatchSummary(
@@ -208,6 +296,7 @@ class BatchProtocol:
             duration_s=duration_s,
             won=won,
             replays=manifest.replays,
+            rows_removed=winner.rows_removed,
         )
 
     def _discard(self, written: Written) -> None:

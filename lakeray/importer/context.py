@@ -9,7 +9,6 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from lakeray.delta.commit import Mode
 from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
 from lakeray.importer.executor import Executor
@@ -18,7 +17,7 @@ from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.spec.model import Workflow
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Import, Step
+from lakeray.spec.steps import Import, Mode, Step
 from lakeray.spec.tables import Table
 
 
@@ -97,8 +96,15 @@ class ImportContext:
 
     @property
     def mode(self) -> Mode:
-        """Append or overwrite (others are refused before a run begins)."""
-        return "overwrite" if self.plan.mode == "overwrite" else "append"
+        """How the step's objects get into the table."""
+        return self.plan.mode
+
+    @property
+    def keeps_provenance(self) -> bool:
+        """Whether rows shall say where they came from: asked for, or needed by a policy that takes rows out again."""
+        source = self.source
+        needed = source.changed_objects == "replace" or source.deleted_objects == "delete"
+        return self.table.provenance or needed or self.step.compensate == "withdraw"
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""

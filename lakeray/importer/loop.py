@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
 from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
+from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
@@ -79,9 +81,15 @@ class ImportLoop:
         if handle is not None:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
-        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
-        for objects in self._plan(handle, listing, planner):
+            if context.table.feed_properties:
+                handle = set_properties(context.table.uri, context.table.feed_properties)
+        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
+        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
+        apart = context.mode in ("merge", "scd2")
+        planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
+        for objects in self._plan(ledger, listing, planner):
+            if handle is not None:
+                self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -97,23 +105,20 @@ class ImportLoop:
             if table is not None and name.casefold() not in columns:
                 self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
-    def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
+    def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
-        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
-            for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
-                self._warn_of_others(handle)
-                yield everything
+            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
-        rest = planner.rest()
-        if rest:
-            yield rest
+        yield from planner.finish()
 
-    def _warn_of_others(self, handle: TableHandle | None) -> None:
-        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+    def _warn_of_others(self, handle: TableHandle) -> None:
+        plan = self.context.plan
+        whole = plan.mode == "overwrite" and plan.replace_where is None and plan.partitions == "all"
+        others = other_imports(self.context.identity(handle), handle.properties) if whole else []
         if others:
             self.tally.note(
                 f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
@@ -124,10 +129,13 @@ class ImportLoop:
         context = self.context
         samples = self._sample(choose_sample(_readable(objects)))
         self._schema = first_schema(context.source, samples)
-        properties = {**context.table.properties, **context.table_properties}
+        properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
             schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            rules = ChangeRules.of(context.plan)
+            schema = rules.table_schema(schema) if rules else schema
+            schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )

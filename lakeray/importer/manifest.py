@@ -10,42 +10,54 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from lakeray.delta.commit import Mode
 from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, ObjectExists, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
+from lakeray.spec.steps import Mode
 
 FORMAT = 1
+Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedObject:
-    """One object version of a batch. ``tries`` counts earlier failures; ``skip`` says why it is recorded without
-    being read.
+    """One object version of a batch.
+
+    ``tries`` counts earlier failures; ``skip`` says why it is recorded without being read. With a ``fate`` it is a
+    version whose rows go: those that batch ``takes`` had brought into the table.
     """
 
     info: ObjectInfo
     tries: int = 0
     skip: str | None = None
+    fate: Fate | None = None
+    takes: int | None = None
+
+    @classmethod
+    def going(cls, info: ObjectInfo, *, fate: Fate, takes: int) -> PlannedObject:
+        """A version whose rows go."""
+        return cls(info=info, skip=fate, fate=fate, takes=takes)
 
     def to_list(self) -> list[Any]:
         """The JSON form: a list, because a manifest holds many."""
         info = self.info
         modified_us = (info.modified_at - _EPOCH) // timedelta(microseconds=1)
-        return [info.uri, info.size, info.etag, info.version_id, modified_us, self.tries, self.skip]
+        row = [info.uri, info.size, info.etag, info.version_id, modified_us, self.tries, self.skip]
+        return row if self.fate is None else [*row, self.fate, self.takes]
 
     @classmethod
     def from_list(cls, row: list[Any]) -> PlannedObject:
         """The inverse of ``to_list``."""
-        uri, size, etag, version_id, modified_us, tries, skip = row
+        uri, size, etag, version_id, modified_us, tries, skip = row[:7]
+        fate, takes = row[7:] or (None, None)
         modified_at = _EPOCH + timedelta(microseconds=modified_us)
         info = ObjectInfo(uri=uri, size=size, etag=etag, version_id=version_id, modified_at=modified_at)
-        return cls(info=info, tries=tries, skip=skip)
+        return cls(info=info, tries=tries, skip=skip, fate=fate, takes=takes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +76,11 @@ class Manifest:
     objects: list[PlannedObject]
     replays: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def going(self) -> list[PlannedObject]:
+        """Object versions whose rows go."""
+        return [planned for planned in self.objects if planned.fate is not None]
 
     @property
     def size_bytes(self) -> int:

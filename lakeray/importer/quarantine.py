@@ -42,6 +42,7 @@ lines. ``rule`` is ``malformed``, ``type:<column>``, ``table:<column>``, ``selec
 ``expect:<name>`` or ``constraint:<name>``."""
 
 
+_URIS_AT_ONCE = 500
 BESIDE = "lakeray.table"
 """Property of the quarantine: uri of the table whose import made it, where the ledgers of its batches are."""
 
@@ -97,6 +98,22 @@ class Origin:
             else:
                 arrays.append(pa.repeat(pa.scalar(same.get(field.name), field.type), count))
         return pa.table(arrays, schema=SCHEMA)
+
+
+def forget_objects(uri: str, *, pipeline: str, step: str, loads: Sequence[tuple[int, str]]) -> None:
+    """Take the rows of some loads (batch, uri of the object) out of the quarantine at ``uri``; idempotent, also when
+    there is none.
+    """
+    if open_table(uri) is None:
+        return
+    by_batch: dict[int, list[str]] = {}
+    for batch, object_uri in loads:
+        by_batch.setdefault(batch, []).append(object_uri)
+    for batch, uris in sorted(by_batch.items()):
+        for start in range(0, len(uris), _URIS_AT_ONCE):
+            listed = ", ".join("'" + each.replace("'", "''") + "'" for each in uris[start : start + _URIS_AT_ONCE])
+            here = f"batch = {batch} AND pipeline = '{pipeline}' AND step = '{step}'"
+            delete_rows(uri, f"{here} AND object_uri IN ({listed})")
 
 
 def forget(uri: str, *, pipeline: str, step: str, batch: int) -> None:

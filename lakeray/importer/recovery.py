@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from lakeray.delta.log import find_transaction, find_transactions
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, ImportFailed, RecordLost
-from lakeray.importer.batch import RESULT_KEY, BatchProtocol
+from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, is_planned
 from lakeray.importer.restores import lost_batches
-from lakeray.importer.result import Result, accepted_name, load_result
+from lakeray.importer.result import RESULT_KEY, Result, accepted_name, load_result
 from lakeray.objects import ObjectInfo
 
 
@@ -134,9 +135,13 @@ def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, n
     if policy == "keep":
         note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")
         return Lost(version=handle.version)
-    columns = ["uri", "size", "etag", "version_id", "modified_at"]
-    planned = [
-        (number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()])
-        for number, rows in lost.items()
-    ]
+    planned = [(number, [_again(row) for row in rows.sort_by("uri").to_pylist()]) for number, rows in lost.items()]
     return Lost(version=handle.version, batches=planned)
+
+
+def _again(row: dict[str, Any]) -> PlannedObject:
+    """What a ledger row says was done, to be done once more."""
+    info = ObjectInfo(**{name: row[name] for name in ("uri", "size", "etag", "version_id", "modified_at")})
+    if row["takes"] is not None:
+        return PlannedObject.going(info, fate=row["outcome"], takes=row["takes"])
+    return PlannedObject(info=info)

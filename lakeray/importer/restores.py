@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.delta.upkeep import Restore, restores_since
-from lakeray.importer.ledger import LOADED, Ledger, identity_keys, latest
+from lakeray.importer.gone import load_keys
+from lakeray.importer.ledger import GONE, LOADED, Ledger, identity_keys, latest
 
 
 def effective_versions(current: int, restores: Sequence[Restore]) -> list[tuple[int, int]]:
@@ -30,7 +31,8 @@ def effective_versions(current: int, restores: Sequence[Restore]) -> list[tuple[
 def lost_batches(
     ledger: Ledger, table_uri: str, *, current: int, checked: int, overwrite: bool = False
 ) -> dict[int, pa.Table]:
-    """Batches whose rows are no longer in the table, with the ledger rows of their loaded objects.
+    """Batches whose rows are no longer in the table, with the ledger rows of their loaded objects,
+    and of those that they had taken out.
 
     ``checked`` is the version up to which RESTOREs were dealt with before: what those took away stays away. Not among
     the rows are objects that are in the table through another batch, or were reset since. With ``overwrite`` only the
@@ -51,9 +53,21 @@ def lost_batches(
         lost = lost.filter(pc.equal(lost["batch"], pc.max(lost["batch"])))
     lost = lost.filter(pc.is_in(lost["table_version"], value_set=pa.array(gone.lately, pa.int64())))
     lost = lost.filter(pc.invert(pc.is_in(identity_keys(lost), value_set=identity_keys(there))))
+    lost = pa.concat_tables([lost, _brought_back(rows, gone)])
     return {
         batch: lost.filter(pc.equal(lost["batch"], batch)) for batch in sorted(pc.unique(lost["batch"]).to_pylist())
     }
+
+
+def _brought_back(rows: pa.Table, gone: _Gone) -> pa.Table:
+    """Ledger rows of loads that a batch had taken out and that a RESTORE put into the table again."""
+    removals = rows.filter(pc.is_in(rows["outcome"], value_set=pa.array(GONE)))
+    back = pc.is_in(removals["table_version"], value_set=pa.array(gone.lately, pa.int64()))
+    out = removals.filter(
+        pc.invert(pc.is_in(removals["table_version"], value_set=pa.array(gone.everything, pa.int64())))
+    )
+    lost = removals.filter(back)
+    return lost.filter(pc.invert(pc.is_in(load_keys(lost, "takes"), value_set=load_keys(out, "takes"))))
 
 
 class _Gone:

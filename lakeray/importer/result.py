@@ -20,13 +20,19 @@ from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
 FORMAT = 1
-Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+RESULT_KEY = "lakeray.result"
+"""Where a commit names the result of its batch."""
+Outcome = Literal[
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept",
+    "replaced", "deleted", "withdrawn", "compensated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
+    could not be read.
     """
 
     planned: PlannedObject
@@ -37,6 +43,7 @@ class ObjectOutcome:
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    rows_removed: int = 0
 
     @property
     def tries(self) -> int:
@@ -48,12 +55,14 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
+        removed = {"removed": self.rows_removed} if self.rows_removed else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
+            **removed,
         }
 
     @classmethod
@@ -69,13 +78,15 @@ class ObjectOutcome:
             error=error,
             line=line,
             column=column,
+            rows_removed=raw.get("removed", 0),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``).
+    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
+    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered.
     """
 
     batch: int
@@ -93,6 +104,18 @@ class Result:
     restores_checked: int = 0
     abandoned: bool = False
     accepted: bool = False
+    provenance: bool = False
+    tombstone_files: list[StagedFile] = field(default_factory=list)
+
+    @property
+    def gone(self) -> list[PlannedObject]:
+        """Object versions whose rows the batch took out of the table."""
+        return [item.planned for item in self.outcomes if item.planned.fate and item.outcome == item.planned.fate]
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows that the batch took out of the table."""
+        return sum(outcome.rows_removed for outcome in self.outcomes)
 
     @property
     def rows(self) -> Rows:
@@ -111,6 +134,7 @@ class Result:
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
+        raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
         raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
         return orjson.dumps(raw)
 
@@ -128,6 +152,7 @@ class Result:
             raw["outcomes"] = [ObjectOutcome.from_json(item) for item in raw["outcomes"]]
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
+            raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

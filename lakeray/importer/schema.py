@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
+from lakeray.importer import provenance
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.source import path_columns, read_options
 from lakeray.objects import SourcePattern, open_store
@@ -129,8 +130,10 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
 
 
 def can_be_named(name: str) -> bool:
-    """Whether a Delta table can have a column of that name: delta-rs cuts names at a NUL byte without a word."""
-    return "\x00" not in name
+    """Whether a user's column can have that name: delta-rs cuts names at a NUL byte without a word, and some say where
+    a row came from.
+    """
+    return "\x00" not in name and not provenance.is_reserved(name)
 
 
 def _path_names(source: Source, uri: str) -> list[str]:

@@ -82,7 +82,7 @@ class ObjectProblem(Summary):
 
 class BatchSummary(Summary):
     """One committed batch. ``won`` is False when another importer committed it first: then it counts in that one's
-    summary, not in this one's sums.
+    summary, not in this one's sums. ``rows_removed`` were taken out of the table.
     """
 
     number: int
@@ -95,6 +95,7 @@ class BatchSummary(Summary):
     duration_s: float
     won: bool = True
     replays: int | None = None
+    rows_removed: int = 0
 
 
 class ImportSummary(Summary):
@@ -124,6 +125,7 @@ class ImportSummary(Summary):
     known: int = 0
     changed: int = 0
     deleted: int = 0
+    rows_removed: int = 0
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
     problems: list[ObjectProblem] = Field(default_factory=list)

@@ -9,6 +9,7 @@ from datetime import datetime
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
@@ -17,7 +18,7 @@ from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSum
 MAX_PROBLEMS = 100
 MAX_NOTES = 100
 KEPT_BATCHES = 1_000
-_FINE = ("loaded",)
+_FINE = ("loaded", *GONE)
 
 
 class Tally:
@@ -60,6 +61,11 @@ class Tally:
                 f"{planner.changed} objects were changed after they had been imported "
                 f"(changed_objects: {planner.source.changed_objects})"
             )
+        if planner.vanished.unknown:
+            self.note(
+                f"{planner.vanished.unknown} of the objects that are gone were imported before rows said where they "
+                "came from: their rows stay"
+            )
         if counts.temporary:
             self.note(f"{counts.temporary} temporary or hidden objects were left out")
         if counts.young:
@@ -82,7 +88,16 @@ class Tally:
             return
         summary = done.summary
         self._rows += summary.rows
-        self._sums.update(bytes_read=summary.bytes_read, bytes_written=summary.bytes_written, files=summary.files)
+        self._sums.update(
+            rows_removed=summary.rows_removed,
+            bytes_read=summary.bytes_read,
+            bytes_written=summary.bytes_written,
+            files=summary.files,
+        )
+        if done.result.gone:
+            fates = Counter(item.fate for item in done.result.gone)
+            said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
+            self.note(f"batch {done.summary.number} took {done.result.rows_removed} rows out of the table ({said})")
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
@@ -142,6 +157,7 @@ class Tally:
             earlier_batches=self._sums["batches"] - len(batches),
             objects=dict(self._objects),
             rows=self._rows,
+            rows_removed=self._sums["rows_removed"],
             bytes_read=self._sums["bytes_read"],
             bytes_written=self._sums["bytes_written"],
             files=self._sums["files"],

@@ -11,13 +11,16 @@ import pyarrow as pa
 
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
-from lakeray.delta.statistics import Indexed
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
+from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.merge.marks import Marker
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
+from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
 from lakeray.importer.result import ObjectOutcome, Outcome
@@ -31,7 +34,7 @@ from lakeray.spec.tables import Table
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
-CHUNK_SHARE, BUFFER_SHARE, ROW_GROUP_SHARE = 32, 8, 4
+CHUNK_SHARE, BUFFER_SHARE = 32, 8
 """A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded
 pages."""
 
@@ -59,7 +62,11 @@ class TaskOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files."""
+    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
+
+    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table.
+    With a ``stamp`` rows say where they came from. ``ordinals`` are then the objects' places in the manifest.
+    """
 
     objects: tuple[PlannedObject, ...]
     source: Source
@@ -82,6 +89,9 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    changes: ChangeRules | None = None
+    stamp: Stamp | None = None
+    ordinals: tuple[int, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -118,6 +128,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            marker=_marker(spec),
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -129,6 +140,7 @@ class _Worker:
         )
         self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
         self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._places = dict(zip((item.info.uri for item in spec.objects), spec.ordinals, strict=spec.stamp is not None))
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
@@ -170,7 +182,7 @@ class _Worker:
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
                 result = self._pipeline.run(chunk, info, columns)
-                self._stage.add(result.table)
+                self._stage.add(self._stamped(result.table, info.uri))
                 if chunk.refused:
                     self._refused.add(self._origin.malformed(planned, chunk.refused))
                     account.first_refusal(chunk.refused[0])
@@ -178,6 +190,10 @@ class _Worker:
                     self._refused.add(self._origin.violations(planned, result.quarantined))
                 account.add(result.rows)
                 yield min(file.tell(), info.size)
+
+    def _stamped(self, table: pa.Table, uri: str) -> pa.Table:
+        stamp = self._spec.stamp
+        return table if stamp is None else stamp.put(table, self._places[uri])
 
     def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
         """A column that the path gives is read only where the object has it: a reader fills what it was told to
@@ -212,13 +228,7 @@ class _Worker:
 
     def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec
-        options = WriteOptions(
-            target_file_bytes=spec.table.target_file_size,
-            row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
-            compression=spec.table.codec.codec,
-            compression_level=spec.table.codec.effort,
-            indexed=Indexed.of_properties(spec.table_properties),
-        )
+        options = table_options(spec.table, spec.table_properties, memory_bytes=spec.memory_bytes)
         return StagedWriter(
             spec.table_uri,
             schema=schema,
@@ -233,6 +243,13 @@ class _Worker:
         return StagedWriter(
             spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options
         )
+
+
+def _marker(spec: TaskSpec) -> Marker | None:
+    if spec.changes is None:
+        return None
+    ordinals = {item.info.uri: ordinal for item, ordinal in zip(spec.objects, spec.ordinals, strict=True)}
+    return Marker(rules=spec.changes, ordinals=ordinals, now=spec.now, seed=spec.seed)
 
 
 class _Progress:

@@ -15,11 +15,15 @@ import pyarrow as pa
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.merge.rules import rules_of
+from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
+from lakeray.importer.replace import constraint_of
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
 from lakeray.importer.summary import ExpectationSummary, Rows
@@ -39,6 +43,7 @@ class Written:
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
     worker_deaths: int = 0
+    stamped: bool = False
 
     @property
     def rows(self) -> Rows:
@@ -67,8 +72,11 @@ class _BatchWriter:
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = handle.schema
+        self._table_schema = provenance.without(handle.schema)
+        self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
+        self._rules = rules_of(manifest, context.plan)
+        self._ordinals = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -79,7 +87,9 @@ class _BatchWriter:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
         skipped = [
-            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            ObjectOutcome(planned=item, outcome=item.fate)
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
             for item in planned
             if item.skip
         ]
@@ -103,7 +113,7 @@ class _BatchWriter:
             source=context.source,
             table=context.table,
             step=step,
-            table_uri=context.table.uri,
+            table_uri=scratch_uri(self._identity) if self._rules else context.table.uri,
             quarantine_uri=context.table.quarantine_uri,
             prefix=f"{self._identity.file_prefix(self._manifest.batch, self._attempt)}-t{self._counter:04d}",
             pipeline=str(self._identity.pipeline),
@@ -116,10 +126,13 @@ class _BatchWriter:
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema),
             table_schema=self._table_schema,
-            partition_by=tuple(self._handle.partition_by),
-            constraints=constraints(self._handle),
+            partition_by=() if self._rules else tuple(self._handle.partition_by),
+            constraints=(*constraints(self._handle), *constraint_of(context.plan)),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            stamp=self._stamp,
+            changes=self._rules,
+            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -196,6 +209,7 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            stamped=self._stamp is not None,
         )
         for _, outcome in self._done:
             written.outcomes.extend(outcome.outcomes)
@@ -203,7 +217,16 @@ class _BatchWriter:
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
         written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
+        if self._stamp is not None:
+            written.table_schema = provenance.with_fields(written.table_schema)
         return written
+
+
+def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> provenance.Stamp | None:
+    """What this batch's rows say of where they came from; a table that has it of some rows gets it of all."""
+    if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
+        return None
+    return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
 
 
 def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:

@@ -21,6 +21,7 @@ from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.summary import ImportSummary
+from lakeray.importer.withdraw import withdraw
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.runtime.cluster import Cluster
@@ -125,6 +126,25 @@ class WorkflowRun:
             loop = self._loop(name, keys)
             step = self._done[name] = self._attempts(name, loop, retry_failed=True)
             self._told(loop.tally.summary(), step.error)
+        self._compensate()
+
+    def _compensate(self) -> None:
+        """Undo what succeeded before another step failed for good, where the workflow says how; the last first."""
+        if self._final_state() != "failed":
+            return
+        for name in reversed(self._done):
+            if self._done[name].state != "succeeded" or self.workflow.steps[name].compensate != "withdraw":
+                continue
+            try:
+                done = withdraw(self._loops[name].context, run_id=self.run_id, fate="compensated")
+            except LakerayError as error:
+                self._notes.append(f"step {name}: the rows of this run could not be withdrawn: {error.message}")
+                continue
+            if done is not None:
+                self._notes.append(
+                    f"step {name}: {done.rows_removed} rows of this run were withdrawn, as another step failed; "
+                    "the next run imports their objects again"
+                )
 
     def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
         loops = {name: self._loop(name, keys) for name in names}

@@ -10,8 +10,7 @@ from lakeray.spec.problems import path_text
 from lakeray.spec.strict import Loc
 
 BUILT_KINDS = frozenset({"import"})
-BUILT_MODES = frozenset({"append", "overwrite"})
-BUILT_CHANGED_OBJECTS = frozenset({"ignore", "append", "fail"})
+BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
 BUILT_MASKS = frozenset({"redact", "hmac_sha256"})
 BUILT_ON_FAILURE = frozenset({"fail"})
 
@@ -51,8 +50,9 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
         if mask.kind not in BUILT_MASKS:
             what = f"the protection {mask.kind} is not built yet; built: {_listed(BUILT_MASKS)}"
             yield (*here, "mask", column, mask.kind), what
-    if step.compensate is not None:
-        yield (*here, "compensate"), f"{step.compensate} is not built yet"
+    history = step.import_ is not None and step.import_.mode == "scd2"
+    if step.compensate is not None and (step.compensate != "withdraw" or history):
+        yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"
     if step.timeouts is not None:
         yield (*here, "timeouts"), "timeouts are not built yet"
     if step.on_failure not in BUILT_ON_FAILURE:
@@ -63,11 +63,13 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.import_ is None:
         return
-    name = step.import_.from_
-    policy = workflow.sources[name].changed_objects
-    if policy not in BUILT_CHANGED_OBJECTS:
-        what = f"{policy} is not built yet; built: {_listed(BUILT_CHANGED_OBJECTS)}"
+    name, mode = step.import_.from_, step.import_.mode
+    source = workflow.sources[name]
+    if source.changed_objects == "replace" and mode in ("merge", "scd2"):
+        what = f"replace is not built yet for mode {mode}; with append the rows of the new version win by their key"
         yield ("sources", name, "changed_objects"), what
+    if source.deleted_objects == "delete" and mode == "scd2":
+        yield ("sources", name, "deleted_objects"), "delete is not built yet for mode scd2"
 
 
 def _listed(names: Collection[str]) -> str:

@@ -30,6 +30,7 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.condition(name, _get(step, "gate"), ("steps", name, "gate"))
     yield from graph.circles()
     yield from _places(plain)
+    yield from _circles(plain)
 
 
 def _plain(value: object) -> object:
@@ -195,13 +196,26 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
                 yield loc, WrongValue(f"expected a place of its own: {holder} lies there too", found=quoted(where))
     for name, source in _mapping(data.get("sources")).items():
         root = _get(source, "uri")
-        if not isinstance(root, str) or re.search(r"[*?\[{]", root):
+        if not isinstance(root, str) or re.search(r"[*?\[{]", root) or _get(source, "format") == "delta":
             continue
         for table, said in _mapping(data.get("tables")).items():
             uri = _get(said, "uri")
             if isinstance(uri, str) and _inside(uri, root):
                 hint = f"expected a place outside of source {name}, which would import the table's own files"
                 yield ("tables", table, "uri"), WrongValue(hint, found=quoted(uri))
+
+
+def _circles(data: dict[str, object]) -> Iterator[Complaint]:
+    """An import of a table's versions into that table, which would make the next version."""
+    for name, step in _mapping(data.get("steps")).items():
+        into = _get(step, "import", "into")
+        source = _mapping(data.get("sources")).get(str(_get(step, "import", "from")))
+        uri, target = _get(source, "uri"), _get(_mapping(data.get("tables")).get(str(into)), "uri")
+        if _get(source, "format") != "delta" or not isinstance(uri, str) or not isinstance(target, str):
+            continue
+        if place(uri) == place(target):
+            here: Loc = ("steps", name, "import", "into")
+            yield here, WrongValue("expected another table than its own source", found=quoted(str(into)))
 
 
 def _inside(uri: str, root: str) -> bool:

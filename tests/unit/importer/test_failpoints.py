@@ -1,6 +1,6 @@
 """Killing an import at any named point of the protocol loses nothing and repeats nothing.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one
+Crash points: every name in ``lakeray.failpoints.EVERY_IMPORT``, on the first and on the second pass; after the kill one
 more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
 killed process.
 """
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT, NEW_COLUMNS
 from tests.sample_lake import SampleLake
-
-SCHEMA = ("before_schema_commit", "after_schema_commit")
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA])
+@pytest.mark.parametrize("name", EVERY_IMPORT)
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
@@ -35,7 +33,7 @@ def test_kill(lake, name, count):
     lake.check()
 
 
-@pytest.mark.parametrize("name", SCHEMA)
+@pytest.mark.parametrize("name", NEW_COLUMNS)
 def test_kill_while_a_column_is_added(lake, name):
     lake.run_to_the_end()
     uri = lake.add("2024/99.json", rows=1)

@@ -14,13 +14,13 @@ import pytest
 from deltalake import write_deltalake
 
 from lakeray.delta import commit as commit_module
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT
 from lakeray.importer.identity import pipeline_id
 from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
+KILLED_AT = list(EVERY_IMPORT)
 
 
 @pytest.fixture
@@ -130,9 +130,9 @@ def test_rows_that_another_appends_meanwhile_go_with_the_rest(lake, monkeypatch)
     sent = []
 
     def slow(self, handle):
-        if self.number == 2 and self.failpoints and not sent:
+        if self.turn.number == 2 and self.failpoints and not sent:
             write_deltalake(lake.table_uri, foreign, mode="append")
-        sent.append(self.number)
+        sent.append(self.turn.number)
         plain(self, handle)
 
     monkeypatch.setattr(commit_module._Attempt, "_send", slow)

@@ -64,6 +64,11 @@ BEYOND_A_SCHEMA = {
     "template twice", "wildcard as bucket", "template over folders",
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
     "overlap twice", "codec without levels", "gzip level out of range", "two words about compression",
+    "merge without key", "scd2 without sequence", "two ways to delete", "operation of nothing",
+    "operation value twice", "sequence left out", "history at merge", "partial at scd2", "one name for two columns",
+    "sequence at append",
+    "delta options at csv", "versions that are deleted", "table as its own source", "part of an append",
+    "dynamic append", "condition and partitions",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
 }  # fmt: skip
