@@ -27,8 +27,8 @@ from lakeray.failpoints import failpoint
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Died, Task
 from lakeray.importer.identity import ImportId
+from lakeray.importer.layout import ROW_GROUP_SHARE
 from lakeray.importer.result import RESULT_KEY, Result, store_result
-from lakeray.importer.task import ROW_GROUP_SHARE
 
 _TRIES = 3
 
