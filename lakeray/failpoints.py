@@ -45,7 +45,17 @@ TAKE_OUT = {
     "after_take_out": "files without the rows that go are staged, nothing is committed",
 }
 """Those of a batch that takes rows out of the table by where they came from, or by a condition."""
-REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT}
+SETS = {
+    "rows_struck": "staged files were written anew without some rows, the old ones are there still",
+    "batch_settled": "duplicates are gone and set expectations hold, the result is not written",
+}
+"""Those of a batch that is deduplicated or held to rules over its rows together."""
+REPROCESS = {
+    "before_quarantine_leave": "rows of a reprocessed batch are in the table, and in quarantine still",
+    "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
+}
+"""Those of a batch of rows from quarantine."""
+REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **SETS, **REPROCESS}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

@@ -17,8 +17,8 @@ from lakeray.reports.documents import plain
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 
 _NAMES = (
-    *("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"),
-    *("replaced", "deleted", "withdrawn", "reset"),
+    *("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept"),
+    *("replaced", "deleted", "withdrawn", "compensated", "reset"),
 )
 _OUTCOMES = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 # What tells versions or runs apart is in --json; on a terminal it would push the outcome away.

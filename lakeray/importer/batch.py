@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
-from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance, quarantine
@@ -100,25 +100,20 @@ class BatchProtocol:
 
     def record(self, winner: Result, *, table_version: int) -> None:
         """Make quarantine and ledger say what ``winner`` did; idempotent."""
-        uri = self._context.table.quarantine_uri
+        uri, identity = self._context.table.quarantine_uri, self._identity
         if winner.replays is not None:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
-            quarantine.forget(
-                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
-            )
+            pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
+            if winner.reprocessed is None:
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+            quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:
-            quarantine.forget_objects(uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone)
-        tombstones.record(self._identity, winner)
+            quarantine.forget_loads(uri, gone, pipeline=str(identity.pipeline), step=identity.step)
+        tombstones.record(identity, winner)
         failpoint("after_tombstones")
         if winner.quarantine_files:
-            if open_table(uri) is None:
-                create_table(
-                    uri,
-                    quarantine.SCHEMA,
-                    partition_by=[],
-                    properties={quarantine.BESIDE: self._identity.table_uri, **KEEP_LOG},
-                )
+            quarantine.prepare(uri, beside=identity.table_uri, properties=KEEP_LOG)
             commit_once(
                 uri,
                 app_id=self._identity.quarantine_app_id,
@@ -130,6 +125,10 @@ class BatchProtocol:
                 dense=False,
             )
         failpoint("after_quarantine_commit")
+        if winner.reprocessed is not None:
+            failpoint("before_quarantine_leave")
+            quarantine.leave(uri, winner.reprocessed)
+            failpoint("after_quarantine_leave")
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
@@ -140,11 +139,13 @@ class BatchProtocol:
         What ``last``, the batch before, knew of schema and RESTOREs is passed on.
         """
         started = time.monotonic()
+        # Objects of which only quarantined rows were meant keep their place in the ledger, the rows theirs.
+        closed = manifest.objects if manifest.kind == "objects" else []
         outcomes = [
             ObjectOutcome(planned=item, outcome="kept")
             if item.fate
             else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
-            for item in manifest.objects
+            for item in closed
         ]
         result = Result(
             batch=manifest.batch,
@@ -226,10 +227,12 @@ class BatchProtocol:
             source_schema=schema_names(written.source_schema),
             new_columns=[item.name for item in new if not provenance.is_reserved(item.name)],
             expectations=written.expectations,
+            set_expectations=written.set_expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
             provenance=written.stamped,
             tombstone_files=list(tombstones),
+            reprocessed=manifest.extra["reprocess"]["where"] if manifest.kind == "reprocess" else None,
         )
 
     def _store(self, result: Result) -> None:

@@ -8,12 +8,14 @@ written by the same planner; when another importer writes one, the comparison be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
-from lakeray.errors import TransformError, UnsupportedTable
+from lakeray.delta.table import TableHandle, create_table, open_table, require_table, set_properties
+from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
@@ -25,7 +27,8 @@ from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
-from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
+from lakeray.importer.reprocess import Choice, plan_reprocess
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -55,6 +58,7 @@ class ImportLoop:
     _schema: pa.Schema | None = None
     _recorded: int = 0
     _restores_checked: int = 0
+    _refused_upto: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -75,6 +79,32 @@ class ImportLoop:
                 continue
             return
 
+    def reprocess(self, choice: Choice) -> None:
+        """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
+
+        Called again after an error, it goes on; rows that it refused anew are not taken twice. Raises what ``drain``
+        raises, and ImportFailed where there is nothing to go on with.
+        """
+        handle = open_table(self.context.table.uri)
+        if handle is None or self.context.mode == "overwrite":
+            raise ImportFailed(
+                f"rows cannot be reprocessed into {self.context.table.uri}",
+                uri=self.context.table.uri,
+                hint="the table is not there yet" if handle is None else "mode overwrite reads its objects whole: run",
+            )
+        handle.check_writable(mode=self.context.mode)
+        while True:
+            self.context.check_cancelled()
+            self._recover(handle)
+            if self._refused_upto is None:
+                self._refused_upto = self._recorded
+            plan = plan_reprocess(self.context, self.context.identity(handle), choice, upto=self._refused_upto)
+            if plan is None:
+                return
+            with suppress(_Overtaken):
+                self._import(handle, plan.objects, extra=plan.extra)
+            handle = require_table(self.context.table.uri)
+
     def _pass(self, *, retry_failed: bool) -> None:
         context = self.context
         handle = open_table(context.table.uri)
@@ -88,8 +118,7 @@ class ImportLoop:
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(ledger, listing, planner):
-            if handle is not None:
-                self._warn_of_others(handle)
+            self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -115,10 +144,11 @@ class ImportLoop:
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
         yield from planner.finish()
 
-    def _warn_of_others(self, handle: TableHandle) -> None:
+    def _warn_of_others(self, handle: TableHandle | None) -> None:
         plan = self.context.plan
-        whole = plan.mode == "overwrite" and plan.replace_where is None and plan.partitions == "all"
-        others = other_imports(self.context.identity(handle), handle.properties) if whole else []
+        if handle is None or plan.mode != "overwrite" or plan.replace_where is not None or plan.partitions != "all":
+            return
+        others = other_imports(self.context.identity(handle), handle.properties)
         if others:
             self.tally.note(
                 f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
@@ -155,7 +185,14 @@ class ImportLoop:
                 found.extend(told.message)
         return sorted(found, key=lambda sample: sample.uri)
 
-    def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:
+    def _import(
+        self,
+        handle: TableHandle,
+        objects: list[PlannedObject],
+        *,
+        replays: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
@@ -167,6 +204,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
+            extra=extra,
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
@@ -208,7 +246,7 @@ class ImportLoop:
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
         for batch, objects in lost.batches:
-            self._import(handle, objects, replays=batch)
+            self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(
                 f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
             )

@@ -31,11 +31,13 @@ from lakeray.transform.record import records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piped:
-    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances
-    with the reader's refusals.
+    """``table`` is ready to be written, ``numbers`` are the record numbers of its rows (null after a hook that made or
+    took rows), ``quarantined`` (schema ``QUARANTINED``) is to be explained; ``rows`` balances with the reader's
+    refusals.
     """
 
     table: pa.Table
+    numbers: pa.Int64Array
     quarantined: pa.Table
     rows: Rows
 
@@ -117,7 +119,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows, info)
+        out, numbers, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -131,7 +133,7 @@ class Pipeline:
         )
         if not balance.balanced:
             raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
-        return Piped(table=out, quarantined=quarantined, rows=balance)
+        return Piped(table=out, numbers=numbers, quarantined=quarantined, rows=balance)
 
     def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
         """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
@@ -171,7 +173,9 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(
+        self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo
+    ) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
         refused: list[pa.Table] = []
         marked = self._marker.flag(table, rows) if self._marker else None
@@ -188,10 +192,10 @@ class Pipeline:
         if fitted.refused:
             keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
             refused.append(self._misfits(table, rows, fitted.refused, prefix="table"))
-            out = out.filter(keep)
+            out, rows = out.filter(keep), rows.filter(keep)
         if self._marker and marked is not None:
             out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
-        return out, refused
+        return out, rows, refused
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         seen = {

@@ -13,7 +13,14 @@ from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ImportSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+)
 
 MAX_PROBLEMS = 100
 MAX_NOTES = 100
@@ -33,6 +40,7 @@ class Tally:
         self._rows = Rows()
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
+        self._set_expectations: dict[str, SetExpectationSummary] = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
         self._phases: Counter[str] = Counter()
@@ -98,11 +106,21 @@ class Tally:
             fates = Counter(item.fate for item in done.result.gone)
             said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
             self.note(f"batch {done.summary.number} took {done.result.rows_removed} rows out of the table ({said})")
+        if done.result.reprocessed is not None:
+            rows = done.result.rows
+            self.note(
+                f"batch {done.summary.number} took {rows.read} rows out of quarantine: {rows.written} are in the table "
+                f"now, {rows.quarantined} stay"
+            )
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(_problem(outcome))
         self._expectations = ExpectationSummary.summed((self._expectations, done.result.expectations))
+        for name, found in done.result.set_expectations.items():
+            before = self._set_expectations.get(name)
+            before = before or SetExpectationSummary(kind=found.kind, on_violation=found.on_violation)
+            self._set_expectations[name] = before.after(found)
         self._new_columns.extend(done.result.new_columns)
 
     def check_hope(self) -> None:
@@ -164,6 +182,7 @@ class Tally:
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
+            set_expectations=self._set_expectations,
             problems=self._problems,
             notes=list(self.notes),
             started_at=self._started_at,

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
-from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
 from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
@@ -24,9 +24,13 @@ from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
 from lakeray.importer.replace import constraint_of
+from lakeray.importer.requeued import Requeued
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.set_rules import settle
+from lakeray.importer.settle import Settling, is_settled
+from lakeray.importer.staged_rows import StagedRows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
 from lakeray.transform.infer import merge_types
 
@@ -42,6 +46,7 @@ class Written:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     worker_deaths: int = 0
     stamped: bool = False
 
@@ -76,7 +81,7 @@ class _BatchWriter:
         self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
         self._rules = rules_of(manifest, context.plan)
-        self._ordinals = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
+        self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -96,14 +101,30 @@ class _BatchWriter:
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
+        if is_settled(self._context.step):
+            self._settle(written)
         _audit(self._manifest, written)
         return written
+
+    def _settle(self, written: Written) -> None:
+        """Deduplicate the batch, then hold it to its set expectations."""
+        settling = Settling(
+            self._context,
+            self._manifest,
+            self._handle,
+            files=written.files,
+            outcomes=written.outcomes,
+            schema=written.table_schema,
+            prefix=self._identity.file_prefix(self._manifest.batch, self._attempt),
+        )
+        written.set_expectations = settle(settling)
+        written.files, written.outcomes = settling.files, settling.outcomes
+        written.quarantine_files += settling.quarantine_files
 
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            remove_staged(task.table_uri, outcome.files)
-            remove_staged(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -132,7 +153,9 @@ class _BatchWriter:
             memory_bytes=context.task_memory_bytes,
             stamp=self._stamp,
             changes=self._rules,
-            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
+            ordinals=tuple(self._ordinals[item] for item in objects),
+            settled=is_settled(step),
+            requeued=Requeued.of(self._manifest),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -162,6 +185,13 @@ class _BatchWriter:
         self._deaths += 1
         self._blame_the_object(died)
         objects = task.objects
+        if len(objects) == 1 and self._manifest.kind == "reprocess":
+            # Not the object's outcome: it was imported, and would be read whole again.
+            raise ImportFailed(
+                f"the worker that took rows of {objects[0].info.uri} out of quarantine died: {died.reason}",
+                uri=objects[0].info.uri,
+                hint="nothing was committed; `lakeray ledger abandon` closes the batch, the rows stay in quarantine",
+            )
         if len(objects) == 1:
             reason = f"the worker that read this object died: {died.reason}"
             limit = self._context.source.max_tries
@@ -198,8 +228,7 @@ class _BatchWriter:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            remove_staged(task.table_uri, outcome.files)
-            remove_staged(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -281,3 +310,11 @@ def _audit(manifest: Manifest, written: Written) -> None:
             f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
             f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
+
+
+def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
+    """Delete what a task has staged."""
+    remove_staged(task.table_uri, outcome.files)
+    remove_staged(task.quarantine_uri, outcome.quarantine_files)
+    if task.settled:
+        StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()
