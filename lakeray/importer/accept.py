@@ -225,7 +225,10 @@ class Records:
             yield from map(_outcome_of_row, lost.rows)
             return
         for planned in lost.manifest.objects if lost.manifest else ():
-            if planned.skip is not None:
+            if planned.fate is not None:
+                error = "the batch's result is lost: its rows count as taken out, as the batch's manifest has it"
+                yield ObjectOutcome(planned=planned, outcome=planned.fate, code=CODE, error=error)
+            elif planned.skip is not None:
                 yield ObjectOutcome(planned=planned, outcome="skipped", code="skipped", error=planned.skip)
             elif lost.commit is not None and not lost.commit.adds:
                 error = "the batch's result is lost, and its commit added nothing to the table: it is tried again"
@@ -264,6 +267,7 @@ class Records:
             replays=_replays(lost),
             restores_checked=self._handle.version,
             accepted=True,
+            provenance=any(row["provenance"] for row in lost.rows),
         )
         uri = result_uri(self._identity, lost.name)
         try:
@@ -288,8 +292,11 @@ def _outcome_of_row(row: dict[str, Any]) -> ObjectOutcome:
     """The outcome that the ledger recorded as ``row``."""
     counted = row["outcome"] in ("failed", "poison") and row["error_code"] != AccessDenied.code
     info = ObjectInfo(**{name: row[name] for name in ("uri", "size", "etag", "version_id", "modified_at")})
+    planned = PlannedObject(info=info, tries=int(row["tries"]) - counted)
+    if row["takes"] is not None:
+        planned = PlannedObject.going(info, fate=row["outcome"], takes=row["takes"])
     return ObjectOutcome(
-        planned=PlannedObject(info=info, tries=int(row["tries"]) - counted),
+        planned=planned,
         outcome=row["outcome"],
         rows=Rows(**{name: row[f"rows_{name}"] for name in Rows.model_fields}),
         bytes_read=row["bytes"],
@@ -297,4 +304,5 @@ def _outcome_of_row(row: dict[str, Any]) -> ObjectOutcome:
         error=row["error"],
         line=row["error_line"],
         column=row["error_column"],
+        rows_removed=row["rows_removed"] or 0,
     )
