@@ -45,13 +45,37 @@ TAKE_OUT = {
     "after_take_out": "files without the rows that go are staged, nothing is committed",
 }
 """Those of a batch that takes rows out of the table by where they came from, or by a condition."""
+SETS = {
+    "rows_struck": "staged files were written anew without some rows, the old ones are there still",
+    "batch_settled": "duplicates are gone and set expectations hold, the result is not written",
+}
+"""Those of a batch that is deduplicated or held to rules over its rows together."""
+REPROCESS = {
+    "before_quarantine_leave": "rows of a reprocessed batch are in the table, and in quarantine still",
+    "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
+}
+"""Those of a batch of rows from quarantine."""
 UPKEEP = {
     "optimize_staged": "rows were put into other files, nothing is committed",
     "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
     "log_entry_deleted": "an old entry of the log is gone, others are not",
 }
 """Those of upkeep beside imports."""
-REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **UPKEEP}
+WIDER_TYPES = {
+    "before_widen_commit": "columns have to take wider types, the table's files are not yet written anew",
+    "after_widen_commit": "columns have wider types, the data is not there",
+}
+"""Those of a batch for which columns of the table take a wider type."""
+REGISTRY: dict[str, str] = {
+    **EVERY_IMPORT,
+    **NEW_COLUMNS,
+    **CHANGES,
+    **TAKE_OUT,
+    **SETS,
+    **REPROCESS,
+    **UPKEEP,
+    **WIDER_TYPES,
+}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

@@ -6,20 +6,19 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, Literal
 
 from lakeray.catalog import SourceEntry, register_source
 from lakeray.config import Settings
-from lakeray.delta.query import query
 from lakeray.delta.table import open_table, require_table
 from lakeray.errors import SpecError
 from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
+from lakeray.importer.identity import pipeline_id
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.reprocess import Choice
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
@@ -28,6 +27,7 @@ from lakeray.reports.profile import ProfileReport
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.executors import executor
+from lakeray.runtime.quarantine import Import, QuarantineOf
 from lakeray.runtime.run import WorkflowRun, utc_now
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.upkeep import TableOf
@@ -148,8 +148,17 @@ class Lake:
         names = [name for name in workflow.ordered() if steps is None or name in steps]
         return [plan(self._context(workflow, name)) for name in names if workflow.steps[name].import_ is not None]
 
-    def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        """What the sources hold; ``register`` stores it in the catalog."""
+    def discover(
+        self,
+        file: File,
+        *,
+        source: str | None = None,
+        register: bool = False,
+        schema_diff: Literal["none", "sample", "all"] = "none",
+    ) -> list[DiscoverySummary]:
+        """What the sources hold; ``register`` stores it in the catalog; ``schema_diff`` compares what is known of their
+        schemas with a sample, or with all objects.
+        """
         workflow = self.validate(file)
         names = [source] if source else list(workflow.sources)
         _known(names, workflow.sources, "source")
@@ -162,6 +171,7 @@ class Lake:
                 ledger=self._ledger_of_source(workflow, name),
                 executor=self._executor("discover"),
                 now=utc_now,
+                diff=schema_diff,
             )
             found.append(self._registered(workflow, summary) if register else summary)
         return found
@@ -190,23 +200,32 @@ class Lake:
         workflow = self.validate(file)
         return withdraw(self._context(workflow, _one(workflow, step)), batches=batches, run_id=run_id)
 
-    def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are
-        none.
-        """
-        from lakeray.importer.quarantine import SCHEMA
-
+    def quarantine(self, file: File, *, table: str | None = None, step: str | None = None) -> QuarantineOf[Run]:
+        """The refused rows of the workflow's import steps: of all, of those into ``table``, or of one ``step``."""
         workflow = self.validate(file)
-        names = [table] if table else list(workflow.tables)
-        _known(names, workflow.tables, "table")
-        order = [("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending")]
-        parts = [SCHEMA.empty_table()]
-        for name in names:
-            handle = open_table(workflow.tables[name].quarantine_uri)
-            if handle is not None:
-                newest = f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {int(limit)}"  # noqa: S608
-                parts.append(query(handle, newest))
-        return pa.concat_tables(parts, promote_options="default").sort_by(order).slice(0, limit)
+        _known([table] if table else [], workflow.tables, "table")
+        names = [name for name, item in workflow.steps.items() if item.import_ is not None]
+        _known([step] if step else [], names, "import step")
+        imports = []
+        for name in [step] if step else names:
+            plan = workflow.steps[name].import_
+            if plan is not None and table in (None, plan.into):
+                pipeline = str(pipeline_id(workflow.tenant, workflow.workflow))
+                uri = workflow.tables[plan.into].quarantine_uri
+                imports.append(Import(step=name, pipeline=pipeline, quarantine_uri=uri))
+
+        def start(name: str, choice: Choice) -> Run:
+            work = WorkflowRun(
+                workflow=self._runnable(workflow, [name]),
+                settings=self._settings,
+                cluster=self._cluster,
+                observer=self._observer,
+                steps=[name],
+                reprocess=choice,
+            )
+            return Run(work)
+
+        return QuarantineOf(imports, start)
 
     def table(self, file_or_uri: File, name: str | None = None) -> LakeTable:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""

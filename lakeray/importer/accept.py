@@ -21,7 +21,6 @@ from lakeray.delta.commit import commit_once
 from lakeray.delta.log import LogCommit, find_transactions
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import AccessDenied, ImportFailed, ObjectExists, ObjectNotFound, RecordLost
-from lakeray.importer.batch import RESULT_KEY
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import (
@@ -31,7 +30,7 @@ from lakeray.importer.manifest import (
     manifest_uri,
     newest_planned,
 )
-from lakeray.importer.result import ObjectOutcome, Result, accepted_name, load_result, result_uri
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, accepted_name, load_result, result_uri
 from lakeray.importer.source import open_listing
 from lakeray.importer.summary import Rows, Summary
 from lakeray.objects import ObjectInfo, open_store

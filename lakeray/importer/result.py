@@ -16,10 +16,10 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
 RESULT_KEY = "lakeray.result"
 """Where a commit names the result of its batch."""
 Outcome = Literal[
@@ -84,9 +84,11 @@ class ObjectOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
-    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered.
+    """``source_schema`` maps the source's columns to type names; ``schema_changes`` says how it differs from the batch
+    before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
+    version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
+    ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
+    remembered.
     """
 
     batch: int
@@ -100,12 +102,17 @@ class Result:
     source_schema: dict[str, str]
     new_columns: list[str] = field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    schema_changes: list[dict[str, str]] = field(default_factory=list)
+    schema_state: dict[str, Any] = field(default_factory=dict)
     accepted: bool = False
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+    reprocessed: str | None = None
+    """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
 
     @property
     def gone(self) -> list[PlannedObject]:
@@ -130,12 +137,13 @@ class Result:
     def to_bytes(self) -> bytes:
         """The stored form."""
         raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        raw["format"] = FORMAT
+        raw["format"] = FORMAT if self.reprocessed is None else REPROCESS_FORMAT
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
         raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
-        raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        for kind in ("expectations", "set_expectations"):
+            raw[kind] = {name: item.model_dump() for name, item in getattr(self, kind).items()}
         return orjson.dumps(raw)
 
     @classmethod
@@ -145,7 +153,7 @@ class Result:
         """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != (FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -154,6 +162,8 @@ class Result:
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            found = raw.pop("set_expectations", {})
+            raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordLost(

@@ -70,6 +70,46 @@ class ExpectationSummary(Summary):
         return sums
 
 
+class SetOutcome(Summary):
+    """What one set expectation found in one batch.
+
+    ``rows`` counts offending rows where the kind can tell (None where it cannot); ``detail`` is a sentence for a
+    person; ``measured`` is what later batches compare themselves with.
+    """
+
+    kind: str
+    on_violation: str
+    passed: bool
+    rows: int | None = None
+    detail: str = ""
+    measured: dict[str, float] = Field(default_factory=dict)
+
+
+class SetExpectationSummary(Summary):
+    """One set expectation over the batches of a run: ``checked`` and ``violated`` count batches, ``rows`` offending
+    rows; ``detail`` is that of the last violation, or else of the last batch.
+    """
+
+    kind: str
+    on_violation: str
+    checked: int = 0
+    violated: int = 0
+    rows: int = 0
+    detail: str = ""
+
+    def after(self, outcome: SetOutcome) -> SetExpectationSummary:
+        """With one more batch."""
+        keeps = self.violated and outcome.passed
+        return SetExpectationSummary(
+            kind=outcome.kind,
+            on_violation=outcome.on_violation,
+            checked=self.checked + 1,
+            violated=self.violated + (not outcome.passed),
+            rows=self.rows + (outcome.rows or 0),
+            detail=self.detail if keeps else outcome.detail,
+        )
+
+
 class ObjectProblem(Summary):
     """Why an object was not loaded whole: ``outcome`` is the ledger's word, ``line`` and ``column`` are 1-based."""
 
@@ -128,6 +168,7 @@ class ImportSummary(Summary):
     rows_removed: int = 0
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
+    set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     problems: list[ObjectProblem] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     started_at: datetime

@@ -132,7 +132,10 @@ def _import_step(imported: ImportSummary) -> ImportStep:
     )
     more = ("changed", "deleted", "rows", "pass_rate", "bytes_read", "bytes_written", "files", "new_columns")
     return ImportStep(
-        **{name: getattr(imported, name) for name in (*same, *more, "expectations", "duration_s", "notes")},
+        **{
+            name: getattr(imported, name)
+            for name in (*same, *more, "expectations", "set_expectations", "duration_s", "notes")
+        },
         balanced=imported.rows.balanced,
         batches_total=imported.batch_count,
         batches=imported.batches[-LAST_BATCHES:],

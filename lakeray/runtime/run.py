@@ -21,6 +21,7 @@ from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
+from lakeray.importer.reprocess import Choice
 from lakeray.importer.summary import ImportSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.observability.metrics import ImportMetrics
@@ -45,7 +46,10 @@ def utc_now() -> datetime:
 
 @dataclass
 class WorkflowRun:
-    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread."""
+    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread.
+
+    With ``reprocess`` the chosen rows are taken out of the steps' quarantine instead of new objects from their sources.
+    """
 
     workflow: Workflow
     settings: Settings
@@ -53,6 +57,7 @@ class WorkflowRun:
     observer: Observer
     steps: list[str] | None = None
     continuous: bool = False
+    reprocess: Choice | None = None
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     now: Callable[[], datetime] = utc_now
     _metrics: ImportMetrics = field(default_factory=ImportMetrics)
@@ -243,7 +248,10 @@ class WorkflowRun:
         while True:
             attempt += 1
             try:
-                loop.drain(retry_failed=retry_failed)
+                if self.reprocess is not None:
+                    loop.reprocess(self.reprocess)
+                else:
+                    loop.drain(retry_failed=retry_failed)
                 loop.tally.check_hope()
                 for note in self._after[name].look(loop.tally.summary()):
                     loop.tally.note(note)

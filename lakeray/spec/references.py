@@ -90,6 +90,11 @@ class _Graph:
         yield from self._known((*here, "import", "into"), _get(step, "import", "into"), "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
+        for rule, said in _mapping(_get(step, "expect_set")).items():
+            reference = _get(said, "references", "to")
+            if isinstance(reference, str) and "." in reference:
+                loc: Loc = (*here, "expect_set", rule, "references", "to")
+                yield from self._known(loc, reference.partition(".")[0], "tables")
         for index, target in enumerate(_list(_get(step, "deliver", "to"))):
             yield from self._known((*here, "deliver", "to", index), target, "targets")
 

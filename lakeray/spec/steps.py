@@ -11,6 +11,7 @@ from lakeray.spec.checks import Check
 from lakeray.spec.gates import Condition, PythonCall
 from lakeray.spec.merge import History, Operation, merge_complaints
 from lakeray.spec.policies import Retry, Timeouts
+from lakeray.spec.sets import Deduplicate, SetExpect
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, SecretRef, Sql, Text
 from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
@@ -216,7 +217,7 @@ class Wait(Choice):
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 
-ONLY_IMPORT = ("select", "where", "expect", "mask", "apply")
+ONLY_IMPORT = ("select", "where", "expect", "mask", "apply", "deduplicate", "expect_set")
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
@@ -268,6 +269,11 @@ class Step(Choice):
     """Named conditions that rows must meet. Default: none. Import only."""
     mask: dict[Text, Mask] = Field(default_factory=dict)
     """How columns are hidden, by column. Default: none. Import only."""
+    deduplicate: Deduplicate | None = None
+    """How duplicates are told and which row stays. Default: all rows stay. Import only."""
+    expect_set: dict[Name, SetExpect] = Field(default_factory=dict)
+    """Named conditions that the rows of a batch must meet together, after duplicates went. Rows that come out of
+    quarantine must meet `unique`, `references` and `range` alone. Default: none. Import only."""
     retry: Retry = Retry()
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None

@@ -97,6 +97,7 @@ class SmallLake:
             step=workflow.steps["ingest"],
             source=workflow.sources["s"],
             table=workflow.tables["t"],
+            tables=workflow.tables,
             executor=ManySlots(self.slots),
             observer=Silent(),
             now=lambda: self.now,

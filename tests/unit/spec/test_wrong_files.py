@@ -56,9 +56,14 @@ BEYOND_A_SCHEMA = {
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",
-    "upkeep of nothing", "order without an optimize",
-    "table in its source", "quarantine in the table",
+    "table in its source", "quarantine in the table", "reference to an unknown table",
+    # rules over sets that make no sense together
+    "deduplicate with later rows beyond the batch", "quarantine of no rows in particular",
+    "limits that limit nothing", "upkeep of nothing", "order without an optimize",
+    # keys that must agree
+    "contract against evolution", "contract types against fail", "widen without evolving types",
     # texts with a grammar of their own
+    "a declared type that is none",
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
