@@ -234,7 +234,7 @@ class CleanseRule(Choice):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Not exactly one rule; a synonym of two values."""
         yield from super().complaints(data)
-        if "unknown" in data and data.get("enum") is None:
+        if data.get("unknown", "keep") != "keep" and data.get("enum") is None:
             yield ("unknown",), WrongValue("only enum has this")
         known = data.get("enum")
         taken: dict[str, str] = {}
