@@ -13,36 +13,28 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 
 from lakeray.delta.failures import is_conflict, is_foreign, translated
-from lakeray.delta.log import LogCommit, find_transaction, read_commit
+from lakeray.delta.log import read_commit
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, require_table
+from lakeray.delta.turn import NONCE, Committed, Turn
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, LakerayError, StoreUnavailable
 from lakeray.failpoints import failpoint
 
-NONCE = "lakeray.commit"
 _RETRIES_INSIDE = 200  # delta-rs's own default of 15 gave up among 8 writers
 _CONFLICTS = 100
 _FAILURES = 6
 _CHECKPOINT_EVERY = 100
 
 Mode = Literal["append", "overwrite"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Committed:
-    """``version`` holds the batch; ``won``: this call made it; ``metadata`` is what the call that made it wrote."""
-
-    version: int
-    won: bool
-    metadata: dict[str, str] = field(default_factory=dict)
+_Answer = TypeVar("_Answer")
 
 
 def commit_once(
@@ -68,21 +60,26 @@ def commit_once(
     Raises ExactlyOnceError when the table contradicts ``previous`` or ``number``; CommitConflict or StoreUnavailable
     when others were always faster or the store failed again and again, in which case the same call may be made again.
     """
+    nonce = uuid.uuid4().hex
     attempt = _Attempt(
         uri=uri,
-        app_id=app_id,
-        number=number,
-        previous=previous,
+        turn=Turn(app_id=app_id, number=number, previous=previous, dense=dense, nonce=nonce),
         files=files,
         mode=mode,
-        metadata={**(metadata or {}), NONCE: uuid.uuid4().hex},
-        dense=dense,
+        metadata={**(metadata or {}), NONCE: nonce},
         failpoints=failpoints,
     )
+    return until_done(attempt.run, uri, f"committing batch {number}", sleep=sleep)
+
+
+def until_done(
+    attempt: Callable[[], _Answer], uri: str, doing: str, *, sleep: Callable[[float], None] = time.sleep
+) -> _Answer:
+    """Pass through ``attempt`` again and again while others are faster or the store fails for a moment."""
     conflicts = failures = 0
     while True:
         try:
-            return attempt.run()
+            return attempt()
         except ExactlyOnceError:
             raise
         except Exception as error:
@@ -90,7 +87,7 @@ def commit_once(
                 raise
             conflicts, failures = (conflicts + 1, failures) if is_conflict(error) else (conflicts, failures + 1)
             if conflicts > _CONFLICTS or failures > _FAILURES:
-                raise translated(error, uri, f"committing batch {number}") from error
+                raise translated(error, uri, doing) from error
             sleep(_pause_s(conflicts + failures))
 
 
@@ -105,21 +102,17 @@ class _Attempt:
     """One call of ``commit_once``; ``run`` is one pass through the protocol, from a fresh handle on."""
 
     uri: str
-    app_id: str
-    number: int
-    previous: int | None
+    turn: Turn
     files: Sequence[StagedFile]
     mode: Mode
     metadata: dict[str, str]
-    dense: bool
     failpoints: bool
 
     def run(self) -> Committed:
         handle = require_table(self.uri)
-        seen = handle.transaction_version(self.app_id)
-        if seen is not None and seen >= self.number:
-            return self._already(handle, seen)
-        self._check_order(seen)
+        had = self.turn.had(handle)
+        if had is not None:
+            return had
         handle.check_writable(self.mode)
         if self.failpoints:
             failpoint("before_commit")
@@ -127,57 +120,8 @@ class _Attempt:
         if self.failpoints:
             failpoint("commit_reply")
         version = self._own_version(handle)
-        _checkpoint_now_and_then(handle, version)
+        checkpoint_now_and_then(handle, version)
         return Committed(version=version, won=True, metadata=self.metadata)
-
-    def _already(self, handle: TableHandle, seen: int) -> Committed:
-        """The batch was committed before: by this call (its reply was lost), or by another."""
-        commit = find_transaction(self.uri, app_id=self.app_id, number=self.number, version=handle.version)
-        if commit is None and seen > self.number:
-            raise ExactlyOnceError(
-                f"the table at {self.uri} is at batch {seen} of {self.app_id}, beyond batch {self.number}, "
-                "which its log does not hold",
-                uri=self.uri,
-                hint="another importer went on: run again, so that the ledger is read anew; if this stays, "
-                "`lakeray ledger rebuild`",
-            )
-        if commit is None:
-            raise ExactlyOnceError(
-                f"batch {self.number} of {self.app_id} is in the table at {self.uri}, "
-                "but the log no longer says what it did",
-                uri=self.uri,
-                hint="the log was cleaned up before the batch was recorded: restore the log or the ledger folder from "
-                "a backup or a bucket version",
-            )
-        return self._committed(commit)
-
-    def _committed(self, commit: LogCommit) -> Committed:
-        found = commit.metadata()
-        return Committed(version=commit.version, won=found.get(NONCE) == self.metadata[NONCE], metadata=found)
-
-    def _check_order(self, seen: int | None) -> None:
-        """Raise ExactlyOnceError unless this number is the one that the table waits for."""
-        recorded = self.previous or 0
-        if seen is None and recorded > 0:
-            raise ExactlyOnceError(
-                f"the ledger has recorded batch {recorded} of {self.app_id}, but the table at {self.uri} knows none",
-                uri=self.uri,
-                hint="the table was recreated or its transaction ids expired: to import everything again into the "
-                "table as it is, move the import's folder under _lakeray/ away",
-            )
-        if (seen or 0) < recorded:
-            raise ExactlyOnceError(
-                f"the ledger has recorded batch {recorded} of {self.app_id}, but the table at {self.uri} is at {seen}",
-                uri=self.uri,
-                hint="the table was replaced by an older copy: restore it, or `lakeray ledger rebuild`",
-            )
-        if self.dense and (seen or 0) != self.number - 1:
-            raise ExactlyOnceError(
-                f"batch {self.number} of {self.app_id} cannot follow batch {seen or 0}, "
-                f"where the table at {self.uri} is",
-                uri=self.uri,
-                hint=f"finish batch {(seen or 0) + 1} first: its manifest is in the table's _lakeray folder",
-            )
 
     def _send(self, handle: TableHandle) -> None:
         """Commit through the very handle whose number was checked."""
@@ -202,7 +146,7 @@ class _Attempt:
             handle.partition_by,
             commit_properties=CommitProperties(
                 custom_metadata=self.metadata,
-                app_transactions=[Transaction(self.app_id, self.number)],
+                app_transactions=[Transaction(self.turn.app_id, self.turn.number)],
                 # What an overwrite removes was read from this handle: it may not be replayed on a newer version.
                 max_commit_retries=_RETRIES_INSIDE if self.mode == "append" else 0,
             ),
@@ -220,7 +164,7 @@ class _Attempt:
         raise StoreUnavailable(f"the commit to {self.uri} is not yet in its log", uri=self.uri, hint="run again")
 
 
-def _checkpoint_now_and_then(handle: TableHandle, version: int) -> None:
+def checkpoint_now_and_then(handle: TableHandle, version: int) -> None:
     """Keep opening cheap: a checkpoint at the table's interval. The batch is committed, so nothing here may fail it."""
     asked = handle.properties.get("delta.checkpointInterval", "")
     if version % (int(asked) if asked.isdigit() and int(asked) > 0 else _CHECKPOINT_EVERY):

@@ -21,7 +21,7 @@ def is_conflict(error: BaseException) -> bool:
     """Whether another writer was faster, so that looking again can help."""
     from deltalake.exceptions import CommitFailedError
 
-    return isinstance(error, CommitFailedError)
+    return isinstance(error, CommitFailedError | CommitConflict)
 
 
 def is_foreign(error: BaseException) -> bool:

@@ -43,8 +43,11 @@ _BY_PROPERTY: dict[str, Callable[[_Properties], bool]] = {
     "in-commit timestamps": _is("delta.enableInCommitTimestamps", "true"),
     "v2 checkpoints": _is("delta.checkpointPolicy", "v2"),
 }
-_AGAINST_OVERWRITE: dict[str, Callable[[_Properties], bool]] = {
+_AGAINST_REWRITE: dict[str, Callable[[_Properties], bool]] = {
     "no removal of rows (it is append-only)": _is("delta.appendOnly", "true"),
+}
+_AGAINST_OVERWRITE: dict[str, Callable[[_Properties], bool]] = {
+    **_AGAINST_REWRITE,
     "a change data feed, which overwrite would have to write": _is("delta.enableChangeDataFeed", "true"),
 }
 
@@ -101,15 +104,17 @@ def check_writable(
     properties: Mapping[str, str],
     found: Demands,
 ) -> None:
-    """Raise UnsupportedTable, naming everything that stands in the way of writing in ``mode`` (append or overwrite)."""
+    """Raise UnsupportedTable, naming everything that stands in the way of writing in ``mode``: append, overwrite, or
+    rewrite (removes and adds files, and writes the change data files that this takes).
+    """
     reasons = [f"the writer feature {name!r}" for name in sorted(set(features) - _KEPT)]
     if writer > _NEWEST_WRITER or reader > _NEWEST_READER:
         reasons.append(f"the protocol version ({reader}, {writer})")
     reasons += [reason for reason, holds in _BY_PROPERTY.items() if holds(properties)]
     reasons += [f"the identity column {name!r}" for name in found.identity]
     reasons += [f"the default value of column {name!r}" for name in found.defaults]
-    if mode == "overwrite":
-        reasons += [reason for reason, holds in _AGAINST_OVERWRITE.items() if holds(properties)]
+    against = {"overwrite": _AGAINST_OVERWRITE, "rewrite": _AGAINST_REWRITE}.get(mode, {})
+    reasons += [reason for reason, holds in against.items() if holds(properties)]
     if reasons:
         raise UnsupportedTable(
             f"the table at {uri} needs {', '.join(dict.fromkeys(reasons))}; nothing was written",

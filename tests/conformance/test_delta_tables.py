@@ -13,7 +13,9 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder
 
 from lakeray.delta.commit import commit_once, record_rows
-from lakeray.delta.table import add_columns, create_table, open_table, require_table
+from lakeray.delta.files import data_files
+from lakeray.delta.rewrite import Rewrite, commit_rewrite
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table, require_table
 from lakeray.delta.upkeep import history, live_files, optimize, restore, restores_since, vacuum
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectError, ObjectNotFound, StoreUnavailable
@@ -89,6 +91,44 @@ def test_racing_writers_of_the_same_batches_repeat_nothing(lake_root: str) -> No
         thread.join()
     assert sorted(wins) == [1, 2, 3, 4, 5]
     assert rows(uri) == [(number, "x") for number in range(1, 6)]
+
+
+def test_racing_rewrites_and_appends_on_one_table_lose_and_repeat_nothing(lake_root: str) -> None:
+    """Two rewriters replace every file again and again beside an appender; each row stays there once."""
+    uri = f"{lake_root}t"
+    create_table(uri, SCHEMA, ["p"])
+    commit_once(uri, app_id="first", number=1, previous=None, files=stage(uri, list(range(5)), NASTY))
+    gate = threading.Barrier(3)
+    wins: list[tuple[str, int]] = []
+
+    def again(handle: TableHandle) -> Rewrite:
+        table = DeltaTable(delta_uri(uri), version=handle.version, storage_options=storage_options(uri))
+        found = pa.table(QueryBuilder().register("t", table).execute("SELECT n, p FROM t").read_all())
+        adds = stage(uri, found["n"].to_pylist(), found["p"].to_pylist())
+        return Rewrite(adds=adds, removes=data_files(handle))
+
+    def rewriter(name: str) -> None:
+        gate.wait()
+        for number in range(1, 4):
+            done = commit_rewrite(
+                uri, app_id=name, number=number, previous=None, plan=again, operation="WRITE", concerns=bool
+            )
+            wins.append((name, done.version))
+
+    def appender() -> None:
+        gate.wait()
+        for number in range(1, 6):
+            files = stage(uri, [10 + number], ["x"])
+            commit_once(uri, app_id="appender", number=number, previous=number - 1 or None, files=files)
+
+    threads = [threading.Thread(target=rewriter, args=(name,)) for name in ("one", "two")]
+    threads.append(threading.Thread(target=appender))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({version for _, version in wins}) == len(wins) == 6
+    assert rows(uri) == sorted([*zip(range(5), NASTY, strict=True), *((10 + n, "x") for n in range(1, 6))])
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Exception:

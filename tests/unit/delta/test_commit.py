@@ -21,9 +21,10 @@ import pytest
 from deltalake import DeltaTable
 
 from lakeray.delta import commit as commit_module
-from lakeray.delta.commit import NONCE, Committed, commit_once, record_rows
+from lakeray.delta.commit import commit_once, record_rows
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import create_table, require_table
+from lakeray.delta.turn import NONCE, Committed
 from lakeray.delta.upkeep import live_files, optimize, restore, restores_since
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, StoreUnavailable, TableError, UnsupportedTable
