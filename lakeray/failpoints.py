@@ -14,6 +14,8 @@ import threading
 from lakeray.errors import ConfigError, StoreUnavailable
 
 REGISTRY: dict[str, str] = {
+    "key_wrapped": "a data key is stored wrapped, it has no number and encrypts nothing",
+    "key_numbered": "a data key has its number, nothing is encrypted under it",
     "before_manifest": "the batch is planned, its manifest is not written",
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",

@@ -25,7 +25,8 @@ from lakeray.spec.tables import Table
 class ImportContext:
     """One import step of one run.
 
-    ``keys`` holds the resolved mask keys by reference; ``now`` is the clock (UTC); ``list_pages`` may replace the
+    ``keys`` holds the resolved mask keys by reference; ``table_uris`` the places of all tables of the file by name;
+    ``now`` is the clock (UTC); ``list_pages`` may replace the
     store's own listing. ``task_memory_bytes`` is the aim for the memory of one task.
     """
 
@@ -39,7 +40,8 @@ class ImportContext:
     executor: Executor
     observer: Observer
     now: Callable[[], datetime]
-    keys: Mapping[str, bytes] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    table_uris: Mapping[str, str] = field(default_factory=dict)
     task_memory_bytes: int = 512 * 2**20
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None
     metrics: ImportMetrics = field(default_factory=ImportMetrics)

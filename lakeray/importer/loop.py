@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.tags import set_tags
 from lakeray.errors import TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
@@ -20,6 +21,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.masks import task_keys
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
@@ -87,6 +89,13 @@ class ImportLoop:
         if handle is not None:
             Ledger(context.identity(handle)).compact()
             self._look_for_masked_columns()
+            self._tag_columns()
+
+    def _tag_columns(self) -> None:
+        """Once the batches are in: columns that came with them are tagged too."""
+        absent = set_tags(self.context.table.uri, self.context.table.tags) if self.context.table.tags else []
+        for name in absent:
+            self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
 
     def _look_for_masked_columns(self) -> None:
         """A mask with a misspelt name hides nothing, so that has to be said."""
@@ -115,7 +124,8 @@ class ImportLoop:
         self._schema = first_schema(context.source, samples)
         properties = {**context.table.properties, **context.table_properties}
         try:
-            schema = table_schema_for(output_schema(context.step, self._schema, now=context.now(), keys=context.keys))
+            made = output_schema(context.step, self._schema, now=context.now(), keys=task_keys(context))
+            schema = table_schema_for(made)
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )

@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.errors import AuditError
+from lakeray.importer.masks import mask_spec
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns
 from lakeray.importer.strangers import Strangers, new_columns, with_extras
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Mask, Step
+from lakeray.spec.steps import Step
 from lakeray.transform.coerce import Coerced, Coercer
-from lakeray.transform.mask import MaskSpec
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
 
@@ -48,16 +48,9 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
             Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()
         ),
         constraints=tuple(constraints),
-        masks={name: mask_spec(item) for name, item in step.mask.items()},
+        masks={name: mask_spec(name, item) for name, item in step.mask.items()},
         apply=step.apply,
     )
-
-
-def mask_spec(mask: Mask) -> MaskSpec:
-    """One mask of the workflow file as the transform room takes it."""
-    if mask.hmac_sha256 is not None:
-        return MaskSpec(kind="hmac_sha256", key_ref=mask.hmac_sha256)
-    return MaskSpec(kind="redact", replacement=mask.redact if isinstance(mask.redact, str) else None)
 
 
 class Pipeline:

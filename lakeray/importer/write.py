@@ -19,6 +19,7 @@ from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.masks import task_keys
 from lakeray.importer.packing import pack
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
@@ -70,6 +71,7 @@ class _BatchWriter:
         self._schema = source_schema
         self._table_schema = handle.schema
         self._attempt = secrets.token_hex(4)
+        self._keys = task_keys(context)
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -113,7 +115,7 @@ class _BatchWriter:
             run_id=context.run_id,
             now=self._manifest.created_at,
             seed=self._manifest.seed,
-            keys=dict(context.keys),
+            keys=self._keys,
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema),
             table_schema=self._table_schema,

@@ -8,6 +8,7 @@ from typing import Any
 
 from lakeray.delta import upkeep
 from lakeray.delta.table import require_table
+from lakeray.delta.tags import tags_of
 from lakeray.importer.protect import files_at_work
 
 
@@ -21,6 +22,10 @@ class TableOf:
         """The newest commits, newest first."""
         require_table(self.uri)
         return [asdict(entry) for entry in upkeep.history(self.uri, limit)]
+
+    def tags(self) -> dict[str, list[str]]:
+        """The classification of the columns that have one."""
+        return tags_of(require_table(self.uri))
 
     def optimize(self, target_size: int | None = None) -> dict[str, Any]:
         """Merge small files towards ``target_size`` bytes; rows and transaction ids stay as they are."""

@@ -87,6 +87,11 @@ class _Graph:
         here: Loc = ("steps", name)
         yield from self._known((*here, "import", "from"), _get(step, "import", "from"), "sources")
         yield from self._known((*here, "import", "into"), _get(step, "import", "into"), "tables")
+        for column, mask in _mapping(_get(step, "mask")).items():
+            shared = _get(mask, "encrypt", "keys_of")
+            if isinstance(shared, str) and "." in shared:
+                loc = (*here, "mask", column, "encrypt", "keys_of")
+                yield from self._known(loc, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
         for index, target in enumerate(_list(_get(step, "deliver", "to"))):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from lakeray.spec.checks import Check
 from lakeray.spec.gates import Condition, PythonCall
+from lakeray.spec.masks import Mask
 from lakeray.spec.policies import Retry, Timeouts
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
-from lakeray.spec.texts import Hook, Name, SecretRef, Sql, Text
+from lakeray.spec.texts import Hook, Name, Sql, Text
 from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue, quoted
 
@@ -65,31 +66,6 @@ class Expect(Spec):
     on_violation: Literal["warn", "drop", "quarantine", "fail"]
     """`warn`: the row is written and counted. `drop`: it is left out and counted. `quarantine`: it goes into the
     quarantine table with its reason. `fail`: the import stops, nothing is committed."""
-
-
-class Mask(Choice):
-    """How a column's values are hidden, in the table and in its quarantine alike."""
-
-    noun: ClassVar[str] = "a mask"
-
-    redact: bool | Annotated[str, AfterValidator(str)] | None = None
-    """`true`: values become null. A text: values become that text. Null stays null."""
-    hmac_sha256: SecretRef | None = None
-    """Reference to the key under which values become HMAC-SHA-256 digests in hexadecimal: equal values stay equal. Null
-    stays null."""
-    encrypt: Any = None
-    """Field encryption. Not built yet."""
-    tokenize: Any = None
-    """Tokens in place of values. Not built yet."""
-    partial: Any = None
-    """All but some characters hidden. Not built yet."""
-
-    @classmethod
-    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """None or several, or a mask that masks nothing."""
-        yield from super().complaints(data)
-        if data.get("redact") is False:
-            yield ("redact",), WrongValue("expected true, or the text that values become", found="false")
 
 
 class Deliver(Spec):

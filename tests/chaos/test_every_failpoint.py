@@ -13,6 +13,7 @@ from tests.sample_lake import SampleLake
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
 
+KEYS = tuple(name for name in REGISTRY if name.startswith("key_"))
 NEW_COLUMNS = ("before_schema_commit", "after_schema_commit")
 
 
@@ -26,7 +27,7 @@ def lake(tmp_path, s3_server, cloud_environment):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in NEW_COLUMNS])
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in NEW_COLUMNS + KEYS])
 @pytest.mark.parametrize("restored", [False, True])
 def test_kill(lake, name, count, restored):
     if restored:
