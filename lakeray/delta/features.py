@@ -105,7 +105,7 @@ def check_writable(
     found: Demands,
 ) -> None:
     """Raise UnsupportedTable, naming everything that stands in the way of writing in ``mode``: append, overwrite, or
-    rewrite (removes and adds files, and writes the change data files that this takes).
+    one that removes and adds files and writes the change data files that this takes (rewrite, merge, scd2).
     """
     reasons = [f"the writer feature {name!r}" for name in sorted(set(features) - _KEPT)]
     if writer > _NEWEST_WRITER or reader > _NEWEST_READER:
@@ -113,7 +113,7 @@ def check_writable(
     reasons += [reason for reason, holds in _BY_PROPERTY.items() if holds(properties)]
     reasons += [f"the identity column {name!r}" for name in found.identity]
     reasons += [f"the default value of column {name!r}" for name in found.defaults]
-    against = {"overwrite": _AGAINST_OVERWRITE, "rewrite": _AGAINST_REWRITE}.get(mode, {})
+    against = {"append": {}, "overwrite": _AGAINST_OVERWRITE}.get(mode, _AGAINST_REWRITE)
     reasons += [reason for reason, holds in against.items() if holds(properties)]
     if reasons:
         raise UnsupportedTable(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
+from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import add_columns, create_table, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
@@ -21,6 +23,10 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
+from lakeray.importer.merge import tombstones
+from lakeray.importer.merge.batch import MergeBatch, Merged
+from lakeray.importer.merge.rules import ChangeRules, rules_of
+from lakeray.importer.merge.scratch import remove_recorded
 from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
@@ -63,16 +69,21 @@ class BatchProtocol:
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
         handle.check_writable(mode=manifest.mode)
+        rules = rules_of(manifest, context.plan)
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
-        result = self._store_result(manifest, written, new, restores_checked)
-        self._add_columns(new)
-        version, winner = self._commit(result, mode=manifest.mode)
+        if rules is None:
+            result = self._store_result(manifest, written, new, restores_checked)
+            self._add_columns(new)
+            version, winner = self._commit(result, mode="overwrite" if manifest.mode == "overwrite" else "append")
+            won = winner.name == result.name
+        else:
+            version, winner, won = self._merge(manifest, written, new, restores_checked, rules)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=clock() - started)
-        if not done.won:
+        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
+        if not done.won and rules is None:
             self._discard(written)
         context.observer.batch_ended(
             step=context.step_name,
@@ -92,6 +103,8 @@ class BatchProtocol:
             quarantine.forget(
                 uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
             )
+        tombstones.record(self._identity, winner)
+        failpoint("after_tombstones")
         if winner.quarantine_files:
             if open_table(uri) is None:
                 create_table(
@@ -152,7 +165,45 @@ class BatchProtocol:
             )
         return Done(summary=summary, result=winner, phases_s={})
 
-    def _store_result(self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int) -> Result:
+    def _merge(
+        self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int, rules: ChangeRules
+    ) -> tuple[int, Result, bool]:
+        """Bring the staged changes into the table; its version, the winner's result, whether this call won."""
+        context, identity = self._context, self._identity
+        mine: dict[str, Result] = {}
+
+        def store(merged: Merged) -> dict[str, str]:
+            attempt = replace(written, attempt=merged.attempt, outcomes=merged.outcomes, files=merged.files)
+            result = self._store_result(manifest, attempt, columns, restores_checked, tombstones=merged.tombstones)
+            mine[result.name] = result
+            return self._described(result)
+
+        merge = MergeBatch(
+            context, identity, manifest, rules,
+            attempt=written.attempt, files=written.files, outcomes=written.outcomes,
+        )  # fmt: skip
+        try:
+            rules.check(written.table_schema, uri=context.table.uri)
+            columns = [*new, *rules.extra_columns(written.table_schema)]
+            self._add_columns(columns)
+            committed = merge.commit(store)
+            failpoint("after_commit")
+            merge.forget_old_deletes()
+        finally:
+            merge.close()
+        remove_recorded(identity, manifest.batch - 2)
+        name = committed.metadata[RESULT_KEY]
+        return committed.version, mine.get(name) or load_result(identity, name), committed.won
+
+    def _store_result(
+        self,
+        manifest: Manifest,
+        written: Written,
+        new: list[pa.Field],
+        restores_checked: int,
+        *,
+        tombstones: Sequence[StagedFile] = (),
+    ) -> Result:
         result = Result(
             batch=manifest.batch,
             attempt=written.attempt,
@@ -167,6 +218,7 @@ class BatchProtocol:
             expectations=written.expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
+            tombstone_files=list(tombstones),
         )
         failpoint("before_result")
         store_result(self._identity, result)
@@ -188,13 +240,18 @@ class BatchProtocol:
             previous=result.batch - 1,
             files=result.files,
             mode=mode,
-            metadata={RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
+            metadata=self._described(result),
             failpoints=True,
         )
         failpoint("after_commit")
         name = committed.metadata[RESULT_KEY]
         winner = result if name == result.name else load_result(self._identity, name)
         return committed.version, winner
+
+    @staticmethod
+    def _described(result: Result) -> dict[str, str]:
+        """What the commit says of its batch."""
+        return {RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id}
 
     def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
         return BatchSummary(

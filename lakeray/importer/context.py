@@ -9,7 +9,6 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from lakeray.delta.commit import Mode
 from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
 from lakeray.importer.executor import Executor
@@ -17,7 +16,7 @@ from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Import, Step
+from lakeray.spec.steps import Import, Mode, Step
 from lakeray.spec.tables import Table
 
 
@@ -71,8 +70,8 @@ class ImportContext:
 
     @property
     def mode(self) -> Mode:
-        """Append or overwrite (others are refused before a run begins)."""
-        return "overwrite" if self.plan.mode == "overwrite" else "append"
+        """How the step's objects get into the table."""
+        return self.plan.mode
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""

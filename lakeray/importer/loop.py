@@ -22,6 +22,7 @@ from lakeray.importer.difference import rested_difference
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.masks import task_keys
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
@@ -126,6 +127,8 @@ class ImportLoop:
         try:
             made = output_schema(context.step, self._schema, now=context.now(), keys=task_keys(context))
             schema = table_schema_for(made)
+            rules = ChangeRules.of(context.plan)
+            schema = rules.table_schema(schema) if rules else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )

@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from lakeray.delta.commit import Mode
 from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
+from lakeray.spec.steps import Mode
 
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lakeray.errors import AuditError
 from lakeray.importer.masks import mask_spec
+from lakeray.importer.merge.marks import Marker
 from lakeray.importer.readers.port import Chunk
 from lakeray.importer.schema import add_path_columns
 from lakeray.importer.strangers import Strangers, new_columns, with_extras
@@ -69,10 +70,13 @@ class Pipeline:
         now: datetime,
         seed: int,
         keys: Mapping[str, bytes],
+        marker: Marker | None = None,
     ) -> None:
         self._step = step
         self._source = source
-        self._program = Program(program_spec(step, constraints), now=now, seed=seed, keys=keys)
+        self._marker = marker
+        spec = program_spec(step, constraints)
+        self._program = Program(marker.rules.spared(spec) if marker else spec, now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
         self._strangers = Strangers(source.evolution, wanted=step.select)
         self.source_schema = source_schema
@@ -106,7 +110,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows)
+        out, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -160,18 +164,27 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
+        refused: list[pa.Table] = []
+        marked = self._marker.flag(table, rows) if self._marker else None
+        if marked is not None:
+            table, rows = marked.table, marked.rows
+            refused += [marked.quarantined] if marked.quarantined.num_rows else []
         table = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
-        if not fitted.refused:
-            return fitted.table, []
-        keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
-        return fitted.table.filter(keep), [self._misfits(table, rows, fitted.refused, prefix="table")]
+        out, keep = fitted.table, None
+        if fitted.refused:
+            keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
+            refused.append(self._misfits(table, rows, fitted.refused, prefix="table"))
+            out = out.filter(keep)
+        if self._marker and marked is not None:
+            out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
+        return out, refused
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         for name, item in self.expectations.items():

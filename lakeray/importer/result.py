@@ -75,7 +75,7 @@ class ObjectOutcome:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with.
+    which RESTOREs were dealt with; ``tombstone_files`` hold the deletes that are remembered.
     """
 
     batch: int
@@ -92,6 +92,7 @@ class Result:
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    tombstone_files: list[StagedFile] = field(default_factory=list)
 
     @property
     def rows(self) -> Rows:
@@ -110,6 +111,7 @@ class Result:
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
+        raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
         raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
         return orjson.dumps(raw)
 
@@ -125,6 +127,7 @@ class Result:
             raw["outcomes"] = [ObjectOutcome.from_json(item) for item in raw["outcomes"]]
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
+            raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,12 +11,14 @@ import pyarrow as pa
 
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
-from lakeray.delta.statistics import Indexed
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
+from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.merge.marks import Marker
+from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Refused
@@ -31,7 +33,7 @@ from lakeray.spec.tables import Table
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
-CHUNK_SHARE, BUFFER_SHARE, ROW_GROUP_SHARE = 32, 8, 4
+CHUNK_SHARE, BUFFER_SHARE = 32, 8
 """A task's memory is shared out: a chunk and its copies, the object buffer, an open row group with its encoded
 pages."""
 
@@ -59,7 +61,11 @@ class TaskOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files."""
+    """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
+
+    ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table;
+    ``ordinals`` are then the objects' places in the manifest.
+    """
 
     objects: tuple[PlannedObject, ...]
     source: Source
@@ -82,6 +88,8 @@ class TaskSpec:
     constraints: tuple[Expectation, ...]
     table_properties: Mapping[str, str]
     memory_bytes: int
+    changes: ChangeRules | None = None
+    ordinals: tuple[int, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -118,6 +126,7 @@ class _Worker:
             now=spec.now,
             seed=spec.seed,
             keys=spec.keys,
+            marker=_marker(spec),
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -212,13 +221,7 @@ class _Worker:
 
     def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec
-        options = WriteOptions(
-            target_file_bytes=spec.table.target_file_size,
-            row_group_bytes=spec.memory_bytes // ROW_GROUP_SHARE,
-            compression=spec.table.codec.codec,
-            compression_level=spec.table.codec.effort,
-            indexed=Indexed.of_properties(spec.table_properties),
-        )
+        options = table_options(spec.table, spec.table_properties, memory_bytes=spec.memory_bytes)
         return StagedWriter(
             spec.table_uri,
             schema=schema,
@@ -233,6 +236,13 @@ class _Worker:
         return StagedWriter(
             spec.quarantine_uri, schema=schema, partition_by=[], prefix=f"{spec.prefix}-q{suffix}", options=options
         )
+
+
+def _marker(spec: TaskSpec) -> Marker | None:
+    if spec.changes is None:
+        return None
+    ordinals = {item.info.uri: ordinal for item, ordinal in zip(spec.objects, spec.ordinals, strict=True)}
+    return Marker(rules=spec.changes, ordinals=ordinals, now=spec.now, seed=spec.seed)
 
 
 class _Progress:

@@ -20,6 +20,8 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.masks import task_keys
+from lakeray.importer.merge.rules import rules_of
+from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
@@ -72,6 +74,8 @@ class _BatchWriter:
         self._table_schema = handle.schema
         self._attempt = secrets.token_hex(4)
         self._keys = task_keys(context)
+        self._rules = rules_of(manifest, context.plan)
+        self._ordinals = {item.info.uri: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -106,7 +110,7 @@ class _BatchWriter:
             source=context.source,
             table=context.table,
             step=step,
-            table_uri=context.table.uri,
+            table_uri=scratch_uri(self._identity) if self._rules else context.table.uri,
             quarantine_uri=context.table.quarantine_uri,
             prefix=f"{self._identity.file_prefix(self._manifest.batch, self._attempt)}-t{self._counter:04d}",
             pipeline=str(self._identity.pipeline),
@@ -119,10 +123,12 @@ class _BatchWriter:
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema),
             table_schema=self._table_schema,
-            partition_by=tuple(self._handle.partition_by),
+            partition_by=() if self._rules else tuple(self._handle.partition_by),
             constraints=constraints(self._handle),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            changes=self._rules,
+            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:

@@ -10,7 +10,7 @@ from lakeray.spec.problems import path_text
 from lakeray.spec.strict import Loc
 
 BUILT_KINDS = frozenset({"import"})
-BUILT_MODES = frozenset({"append", "overwrite"})
+BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
 BUILT_CHANGED_OBJECTS = frozenset({"ignore", "append", "fail"})
 BUILT_ON_FAILURE = frozenset({"fail"})
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from lakeray.spec.checks import Check
 from lakeray.spec.gates import Condition, PythonCall
 from lakeray.spec.masks import Mask
+from lakeray.spec.merge import History, Operation, merge_complaints
 from lakeray.spec.policies import Retry, Timeouts
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, Sql, Text
@@ -17,7 +18,6 @@ from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue, quoted
 
 Mode = Literal["append", "overwrite", "merge", "scd2"]
-_KEYLESS = ("append", "overwrite")
 
 
 class Batch(Spec):
@@ -40,7 +40,27 @@ class Import(Spec):
     """`append` (default): rows are added. `overwrite`: one commit over everything the source holds. `merge`: rows with
     the same key are replaced. `scd2`: replaced rows are kept as history."""
     key: list[Text] = Field(default_factory=list)
-    """Columns that identify a row, for the modes merge and scd2. Default: none."""
+    """Columns that identify a row, for the modes merge and scd2. Default: none. Rows without one are quarantined."""
+    sequence: Text | None = None
+    """Column that says which of two changes of a row is later: a number, a text, a date or a time; it stays in the
+    table. Default: none, the later batch, object and line wins. With it an older change that arrives late loses, and so
+    does one that a delete has overtaken."""
+    delete_when: Sql | None = None
+    """An SQL condition over a change, as `select` leaves it: where it is true, the row is deleted. Default: nothing is.
+    Expectations are not asked about deletes."""
+    operation: Operation | None = None
+    """The column of a change feed that says what each change is. Default: none, each row is the new state."""
+    partial: bool = False
+    """Whether null in an update (or a column that it lacks) means that the row keeps its value. Default: false. An
+    update that arrives late, by `sequence`, loses as a whole."""
+    leave_out: list[Text] = Field(default_factory=list)
+    """Columns of changes that do not become columns of the table, such as those that `delete_when` reads. Default:
+    none."""
+    remember_deletes: Duration = 30 * 86_400.0
+    """Seconds for which a delete is remembered, so that older changes of its row that arrive later still lose. Default:
+    30d. Only with a `sequence`."""
+    history: History | None = None
+    """Names of the columns of mode scd2. Default: valid_from, valid_to, is_current."""
     on_restore: Literal["reimport", "keep", "ask"] = "ask"
     """What happens after the table was restored to a version before some batches. `reimport`: they are imported again.
     `keep`: they stay away. `ask` (default): the import stops and says how to choose."""
@@ -49,13 +69,8 @@ class Import(Spec):
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """A key that the mode does not use."""
-        yield from repeated(data.get("key"), "key")
-        if data.get("key") and data.get("mode", "append") in _KEYLESS:
-            yield (
-                ("key",),
-                WrongValue("only the modes merge and scd2 use a key", found=f"mode {data.get('mode', 'append')}"),
-            )
+        """Options that the mode does not use, or that it lacks."""
+        yield from merge_complaints(data)
 
 
 class Expect(Spec):
