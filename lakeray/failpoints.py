@@ -23,6 +23,7 @@ REGISTRY: dict[str, str] = {
     "changes_ordered": "changes of rows are in order, the table was not looked at",
     "changes_matched": "files that hold changed rows are written anew, the changed rows are not",
     "changes_applied": "changed rows are staged, the result is not written",
+    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
     "before_schema_commit": "new columns are known, not yet added",
@@ -32,6 +33,8 @@ REGISTRY: dict[str, str] = {
     "after_commit": "the batch is visible, nothing is recorded",
     "after_tombstones": "deletes are remembered, refused rows are not recorded",
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
+    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
+    "after_output_markers": "the outputs' files are told, the ledger is not written",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }

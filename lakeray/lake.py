@@ -20,6 +20,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.outputs import OutputsOf
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.cluster import Cluster
@@ -149,6 +150,11 @@ class Lake:
         """The ledger of an import step (the only one, when ``step`` is None)."""
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
+
+    def outputs(self, file: File, *, step: str | None = None) -> OutputsOf:
+        """The files of other formats beside a step's table (of the only import step, when ``step`` is None)."""
+        workflow = self.validate(file)
+        return OutputsOf(self._context(workflow, _one(workflow, step)))
 
     def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
         """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are

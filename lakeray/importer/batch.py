@@ -27,6 +27,8 @@ from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.batch import MergeBatch, Merged
 from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.output_files import BatchOutput
+from lakeray.importer.outputs import discard_outputs, tell_outputs, write_outputs
 from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
@@ -70,11 +72,13 @@ class BatchProtocol:
             )
         handle.check_writable(mode=manifest.mode)
         rules = rules_of(manifest, context.plan)
+        outputs: list[BatchOutput] = []
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
         if rules is None:
-            result = self._store_result(manifest, written, new, restores_checked)
+            outputs = self._write_outputs(manifest, written)
+            result = self._store_result(manifest, written, new, restores_checked, outputs=outputs)
             self._add_columns(new)
             version, winner = self._commit(result, mode="overwrite" if manifest.mode == "overwrite" else "append")
             won = winner.name == result.name
@@ -85,6 +89,7 @@ class BatchProtocol:
         done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
         if not done.won and rules is None:
             self._discard(written)
+            discard_outputs(outputs)
         context.observer.batch_ended(
             step=context.step_name,
             batch=manifest.batch,
@@ -96,7 +101,7 @@ class BatchProtocol:
         return Done(summary=done, result=winner, phases_s=phases, worker_deaths=written.worker_deaths)
 
     def record(self, winner: Result, *, table_version: int) -> None:
-        """Make quarantine and ledger say what ``winner`` did; idempotent."""
+        """Make quarantine, outputs and ledger say what ``winner`` did; idempotent."""
         uri = self._context.table.quarantine_uri
         if winner.replays is not None:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
@@ -124,6 +129,7 @@ class BatchProtocol:
                 dense=False,
             )
         failpoint("after_quarantine_commit")
+        tell_outputs(self._identity, winner)
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
@@ -203,6 +209,7 @@ class BatchProtocol:
         restores_checked: int,
         *,
         tombstones: Sequence[StagedFile] = (),
+        outputs: Sequence[BatchOutput] = (),
     ) -> Result:
         result = Result(
             batch=manifest.batch,
@@ -219,11 +226,16 @@ class BatchProtocol:
             replays=manifest.replays,
             restores_checked=restores_checked,
             tombstone_files=list(tombstones),
+            outputs=list(outputs),
         )
         failpoint("before_result")
         store_result(self._identity, result)
         failpoint("after_result")
         return result
+
+    def _write_outputs(self, manifest: Manifest, written: Written) -> list[BatchOutput]:
+        prefix = self._identity.file_prefix(manifest.batch, written.attempt)
+        return write_outputs(self._context, written.files, schema=written.table_schema, prefix=prefix)
 
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:

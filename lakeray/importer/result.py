@@ -16,6 +16,7 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.output_files import BatchOutput
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import join, open_store
 
@@ -75,7 +76,8 @@ class ObjectOutcome:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``tombstone_files`` hold the deletes that are remembered.
+    which RESTOREs were dealt with; ``tombstone_files`` hold the deletes that are remembered; ``outputs``
+    are files of other formats.
     """
 
     batch: int
@@ -93,6 +95,7 @@ class Result:
     restores_checked: int = 0
     abandoned: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+    outputs: list[BatchOutput] = field(default_factory=list)
 
     @property
     def rows(self) -> Rows:
@@ -112,6 +115,7 @@ class Result:
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
         raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
+        raw["outputs"] = [output.to_json() for output in self.outputs]
         raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
         return orjson.dumps(raw)
 
@@ -128,6 +132,7 @@ class Result:
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
+            raw["outputs"] = [BatchOutput.from_json(item) for item in raw.get("outputs", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -139,3 +139,27 @@ class Mask(Choice):
         """The reference of its key; None without one."""
         chosen = self.encrypt or self.tokenize
         return self.hmac_sha256 if chosen is None else chosen.key
+
+
+_DISTINCT = ("hmac_sha256", "tokenize")
+
+
+def hidden_keys(step: Mapping[str, object]) -> Iterator[Complaint]:
+    """Key columns of an import whose mask makes different rows alike, or one row different each time."""
+    plan = step.get("import")
+    plan = plan if isinstance(plan, Mapping) else {}
+    masks, keys = step.get("mask"), plan.get("key")
+    named = {str(key).casefold() for key in keys} if isinstance(keys, list) else set()
+    for column, mask in masks.items() if isinstance(masks, Mapping) else ():
+        kind = next(iter(mask), None) if isinstance(mask, Mapping) else None
+        if not isinstance(column, str) or column.casefold() not in named or kind is None or kind in _DISTINCT:
+            continue
+        encrypt = mask.get("encrypt")
+        if not (isinstance(encrypt, Mapping) and encrypt.get("deterministic") is True):
+            yield (
+                ("mask", column, kind),
+                WrongValue(
+                    "allowed for a key: hmac_sha256, tokenize, encrypt with deterministic: true",
+                    found=f"a column of the import's key behind {kind}",
+                ),
+            )

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, Field
 
 from lakeray.spec.checks import Check
 from lakeray.spec.gates import Condition, PythonCall
-from lakeray.spec.masks import Mask
+from lakeray.spec.masks import Mask, hidden_keys
 from lakeray.spec.merge import History, Operation, merge_complaints
+from lakeray.spec.outputs import Output, without_outputs
 from lakeray.spec.policies import Retry, Timeouts
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, Sql, Text
@@ -158,7 +159,7 @@ class Wait(Choice):
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 
-ONLY_IMPORT = ("select", "where", "expect", "mask", "apply")
+ONLY_IMPORT = ("select", "where", "expect", "mask", "apply", "outputs")
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
@@ -210,6 +211,9 @@ class Step(Choice):
     """Named conditions that rows must meet. Default: none. Import only."""
     mask: dict[Text, Mask] = Field(default_factory=dict)
     """How columns are hidden, by column. Default: none. Import only."""
+    outputs: dict[Name, Output] = Field(default_factory=dict)
+    """Files of other formats that get each batch's rows as well, by name. Default: none. Import only, modes append and
+    overwrite."""
     retry: Retry = Retry()
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None
@@ -226,6 +230,8 @@ class Step(Choice):
         """None or several kinds; an import's options at another kind; a predecessor named twice."""
         yield from super().complaints(data)
         yield from repeated(data.get("after"), "after")
+        yield from hidden_keys(data)
+        yield from without_outputs(data)
         kinds = [kind for kind in KINDS if data.get(kind) is not None]
         if len(kinds) == 1 and kinds != ["import"]:
             for option in ONLY_IMPORT:

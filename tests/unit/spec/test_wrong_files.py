@@ -65,7 +65,8 @@ BEYOND_A_SCHEMA = {
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
     "overlap twice", "codec without levels", "gzip level out of range", "two words about compression",
     "partial mask that shows nothing", "end of an email", "cover of two characters", "keys shared for nothing",
-    "keys of an unknown table", "tag twice",
+    "keys of an unknown table", "tag twice", "output in a table", "output in a source", "codec of another format",
+    "output of a merge", "key that is encrypted anew each time",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
 }  # fmt: skip
