@@ -16,6 +16,10 @@ from lakeray.errors import ConfigError, StoreUnavailable
 REGISTRY: dict[str, str] = {
     "key_wrapped": "a data key is stored wrapped, it has no number and encrypts nothing",
     "key_numbered": "a data key has its number, nothing is encrypted under it",
+    "key_rewrapped": "a data key can be opened by the new key too, the next one not yet",
+    "key_renewed": "files are written anew under the newest data key, nothing is committed",
+    "key_committed": "some files are under the newest data key, others are not yet",
+    "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
     "before_manifest": "the batch is planned, its manifest is not written",
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",

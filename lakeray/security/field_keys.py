@@ -101,6 +101,11 @@ class Ring:
         return self._keys[-1]
 
     @property
+    def key_ids(self) -> list[str]:
+        """The names of its keys, oldest first."""
+        return [key.key_id for key in self._keys]
+
+    @property
     def deterministic(self) -> bool:
         """Whether equal values become equal ciphertexts."""
         return self.active.algorithm == "aes-256-siv"
@@ -125,6 +130,10 @@ class Ring:
                 hint=f"the keys of the column are {known}; was the value copied from another column or table?",
             )
         return cipher.open(_unpacked(found[2])).decode("utf-8", "surrogatepass")
+
+    def is_old(self, text: str) -> bool:
+        """Whether ``renewed`` would change ``text``."""
+        return self.renewed(text) != text
 
     def renewed(self, text: str) -> str:
         """``text`` with every ciphertext of an older key of the ring encrypted anew under the active one.
