@@ -26,7 +26,7 @@ def list_keys(file: File, *, table: Table = None, column: Column = None, json: J
     [dim]lakeray keys list orders.yaml[/dim]
     """
     with lakes.opened() as lake:
-        keys = plain(lake.keys(file, table=table, column=column).list())
+        keys = plain(lake.keys(file, table=table, column=column).show())
     rows = [{**row, "wrapped_by": ", ".join(row["wrapped_by"]), "encrypts": row["encrypts"] or None} for row in keys]
     none = views.quiet("No key was made yet: the first import makes one.")
     return Reply(document={"keys": keys}, view=views.grid(rows) if rows else none)

@@ -29,7 +29,7 @@ def list_files(
     [dim]lakeray outputs list orders.yaml[/dim]
     """
     with lakes.opened() as lake:
-        files = plain(lake.outputs(file, step=step).list(output))
+        files = plain(lake.outputs(file, step=step).show(output))
     none = views.quiet("No batch has an output yet.")
     return Reply(document={"files": files}, view=views.grid(files) if files else none)
 

@@ -189,7 +189,7 @@ class OutputsOf:
 
     context: ImportContext
 
-    def list(self, output: str | None = None) -> list[dict[str, Any]]:
+    def show(self, output: str | None = None) -> list[dict[str, Any]]:
         """Every announced file, by output and batch, with its uri."""
         return [
             {

@@ -69,7 +69,7 @@ class KeysOf:
     table: str | None = None
     column: str | None = None
 
-    def list(self) -> list[dict[str, Any]]:
+    def show(self) -> list[dict[str, Any]]:
         """Every data key: whose it is, under which references it can be opened, whether it encrypts."""
         return [
             {

@@ -203,7 +203,8 @@ class _Gcm:
         if self._half is None:
             self._half = os.urandom(_NONCE // 2)
         rest = os.urandom(_NONCE // 2)
-        return self._half + rest + self._derived(self._half).encrypt(rest, plain, self._key.associated)
+        sealed: bytes = self._derived(self._half).encrypt(rest, plain, self._key.associated)
+        return self._half + rest + sealed
 
     def open(self, sealed: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag

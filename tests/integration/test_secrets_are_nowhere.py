@@ -228,6 +228,8 @@ def check(planted: Planted) -> None:
     keys += planted.data_keys()
     assert len(keys) == 3 + 8
     wanted = {form: secret for secret in (*secrets, *keys) for form in forms(secret)}
+    logs = {path.name for path in planted.ray.rglob("session_*/logs/*")}
+    assert bool(logs) == (planted.executor != "inline"), "Ray's own folder was searched"
     source = (planted.raw("json") / "a.json").read_bytes()
     assert all(secret in source for secret in secrets), "what is searched for was there to be found"
     seen = 0

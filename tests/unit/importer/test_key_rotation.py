@@ -82,11 +82,11 @@ def key_ids(lake: SmallLake) -> set[str]:
 def test_another_key_wraps_and_no_value_changes(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
     before = everything(lake)
     assert keys(lake).rotate(to="env:NEW") == {"rewrapped": 2, "made": 0, "reencrypted": 0, "retired": 0}
-    assert [row["wrapped_by"] for row in keys(lake).list()] == [["env:NEW", "env:OLD"]] * 2
+    assert [row["wrapped_by"] for row in keys(lake).show()] == [["env:NEW", "env:OLD"]] * 2
     assert keys(lake).rotate(to="env:NEW")["rewrapped"] == 0
     under(lake, "env:NEW")
     assert keys(lake).rotate(retire=True)["retired"] == 2
-    assert [row["wrapped_by"] for row in keys(lake).list()] == [["env:NEW"]] * 2
+    assert [row["wrapped_by"] for row in keys(lake).show()] == [["env:NEW"]] * 2
     monkeypatch.delenv("OLD")
     assert everything(lake) == before
     check(lake)
@@ -94,11 +94,11 @@ def test_another_key_wraps_and_no_value_changes(lake: SmallLake, monkeypatch: py
 
 
 def test_reencryption_leaves_no_value_under_an_old_key(lake: SmallLake) -> None:
-    old = {row["key_id"] for row in keys(lake).list()}
+    old = {row["key_id"] for row in keys(lake).show()}
     assert key_ids(lake) == old
     told = keys(lake).rotate(reencrypt=True)
     assert (told["made"], told["reencrypted"]) == (2, 6)
-    new = {row["key_id"] for row in keys(lake).list() if row["encrypts"]}
+    new = {row["key_id"] for row in keys(lake).show() if row["encrypts"]}
     assert key_ids(lake) == new
     assert not new & old
     check(lake)
@@ -114,7 +114,7 @@ def test_imports_and_rotations_go_on_beside_each_other(lake: SmallLake) -> None:
     keys(lake).rotate(to="env:NEW", reencrypt=True)
     lake.put("9.json", lines({"id": 7, "email": "late@x"}))
     lake.run()
-    new = {row["key_id"] for row in keys(lake).list() if row["encrypts"]}
+    new = {row["key_id"] for row in keys(lake).show() if row["encrypts"]}
     assert key_ids(lake) == new
     lakeray.connect().table(lake.table_uri).restore(require_table(lake.table_uri).version - 4)
     assert key_ids(lake) - new
@@ -124,10 +124,10 @@ def test_imports_and_rotations_go_on_beside_each_other(lake: SmallLake) -> None:
 
 def test_one_column_of_one_table_can_be_meant(lake: SmallLake) -> None:
     assert keys(lake, table="t", column="SSN").rotate(reencrypt=True)["made"] == 1
-    assert [row["number"] for row in keys(lake).list()] == [1, 1, 2]
+    assert [row["number"] for row in keys(lake).show()] == [1, 1, 2]
     check(lake)
     with pytest.raises(SpecError, match="no column is encrypted"):
-        keys(lake, column="phone").list()
+        keys(lake, column="phone").show()
 
 
 def test_a_key_that_cannot_open_a_data_key_takes_it_from_nobody(lake: SmallLake) -> None:
@@ -194,7 +194,7 @@ def test_a_rotation_that_was_killed_ends_right(
         assert done.returncode == 0, done.stdout + done.stderr
     monkeypatch.delenv("OLD")
     under(lake, "env:NEW")
-    newest = {row["key_id"] for row in keys(lake).list() if row["encrypts"]}
+    newest = {row["key_id"] for row in keys(lake).show() if row["encrypts"]}
     assert key_ids(lake) == newest
     lake.run()
     assert {row["id"] for row in lake.rows()} >= set(range(PEOPLE))

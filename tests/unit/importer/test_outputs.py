@@ -33,7 +33,7 @@ def lake_with(tmp_path: Path, **output: Any) -> SmallLake:
 
 
 def files(lake: SmallLake) -> list[dict[str, Any]]:
-    return OutputsOf(lake.context()).list()
+    return OutputsOf(lake.context()).show()
 
 
 def read(path: str) -> list[dict[str, Any]]:
@@ -135,8 +135,8 @@ def test_killed_anywhere_the_output_equals_the_table(tmp_path: Path, name: str, 
     lake.run_to_the_end()
     lake.check()
     outputs = lakeray.connect().outputs(lake.workflow)
-    found: Counter[int] = Counter(row["id"] for file in outputs.list() for row in read(file["uri"]))
+    found: Counter[int] = Counter(row["id"] for file in outputs.show() for row in read(file["uri"]))
     assert found == Counter(lake.read(lake.table_uri)["id"].to_pylist())
     outputs.clean(dry_run=False)
     left = {str(path) for path in (tmp_path / "copy").glob("*.jsonl")}
-    assert left == {file["uri"] for file in outputs.list()}
+    assert left == {file["uri"] for file in outputs.show()}
