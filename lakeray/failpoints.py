@@ -18,6 +18,7 @@ EVERY_IMPORT = {
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",
     "task_staged": "a task has written its files, its outcome was not returned",
+    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
     "before_commit": "the handle was checked, the commit not sent",
@@ -25,6 +26,8 @@ EVERY_IMPORT = {
     "after_commit": "the batch is visible, nothing is recorded",
     "after_tombstones": "deletes are remembered, refused rows are not recorded",
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
+    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
+    "after_output_markers": "the outputs' files are told, the ledger is not written",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }
@@ -66,6 +69,15 @@ WIDER_TYPES = {
     "after_widen_commit": "columns have wider types, the data is not there",
 }
 """Those of a batch for which columns of the table take a wider type."""
+KEYS = {
+    "key_wrapped": "a data key is stored wrapped, it has no number and encrypts nothing",
+    "key_numbered": "a data key has its number, nothing is encrypted under it",
+    "key_rewrapped": "a data key can be opened by the new key too, the next one not yet",
+    "key_renewed": "files are written anew under the newest data key, nothing is committed",
+    "key_committed": "some files are under the newest data key, others are not yet",
+    "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
+}
+"""Those of making and rotating the keys of encrypted columns."""
 REGISTRY: dict[str, str] = {
     **EVERY_IMPORT,
     **NEW_COLUMNS,
@@ -75,6 +87,7 @@ REGISTRY: dict[str, str] = {
     **REPROCESS,
     **UPKEEP,
     **WIDER_TYPES,
+    **KEYS,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

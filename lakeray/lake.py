@@ -18,7 +18,9 @@ from lakeray.importer.executor import Executor
 from lakeray.importer.identity import pipeline_id
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.outputs import OutputsOf
 from lakeray.importer.reprocess import Choice
+from lakeray.importer.rotation import KeysOf
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
@@ -180,6 +182,24 @@ class Lake:
         """The ledger of an import step (the only one, when ``step`` is None)."""
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
+
+    def keys(self, file: File, *, table: str | None = None, column: str | None = None) -> KeysOf:
+        """The data keys of the columns that the file encrypts (in one table, of one column)."""
+        workflow = self.validate(file)
+        _known([table] if table else [], workflow.tables, "table")
+        return KeysOf(
+            workflow=workflow,
+            executor=self._executor("keys"),
+            memory_bytes=self._settings.task_memory_bytes,
+            now=utc_now,
+            table=table,
+            column=column,
+        )
+
+    def outputs(self, file: File, *, step: str | None = None) -> OutputsOf:
+        """The files of other formats beside a step's table (of the only import step, when ``step`` is None)."""
+        workflow = self.validate(file)
+        return OutputsOf(self._context(workflow, _one(workflow, step)))
 
     def withdraw(
         self,

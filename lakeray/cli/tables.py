@@ -42,6 +42,18 @@ def history(
 
 
 @app.command()
+def tags(target: TableOrFile, table: TableName = None, *, json: Json = False) -> Reply:
+    """List how columns are classified.
+
+    [dim]lakeray tables tags orders.yaml orders[/dim]
+    """
+    with lakes.opened() as lake:
+        found = lake.table(target, table).tags()
+    view = views.facts(((name, ", ".join(said)) for name, said in found.items()))
+    return Reply(document={"tags": found}, view=view if found else views.quiet("No column is tagged."))
+
+
+@app.command()
 def optimize(
     target: TableOrFile,
     table: TableName = None,

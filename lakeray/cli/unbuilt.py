@@ -17,7 +17,6 @@ COMMANDS = MappingProxyType(
         "deadletters": ("redrive what could not be delivered", "deliveries themselves are not built yet either"),
         "catalog": ("query the catalog", "`lakeray discover FILE --register` already fills it"),
         "lineage": ("show where data comes from", "`lakeray ledger show FILE` knows each object of a table"),
-        "keys": ("manage API keys", "there is no control API yet that would need one"),
         "policy": ("manage access policies", "there is no control API yet that would need one"),
         "audit": ("read the audit trail", "the security section of a report says what a run used"),
         "up": ("run schedules", "let cron or a CronJob call `lakeray run FILE`"),

@@ -48,7 +48,7 @@ class ParquetFile:
         self._nan_columns: set[tuple[str, ...]] = set()
         self._floats = [leaf.path for leaf in leaves(schema) if not leaf.repeated and pa.types.is_floating(leaf.kind)]
         try:
-            self._counted = _Counted(sink)
+            self._counted = CountedSink(sink)
             self._parquet = pq.ParquetWriter(self._counted, schema, **_layout(sample, schema, options))
         except BaseException:
             _abandon(sink)
@@ -89,7 +89,7 @@ class ParquetFile:
         _abandon(self._sink)
 
 
-class _Counted:
+class CountedSink:
     """A sink that counts: uploads cannot tell their position, and the footer's size has no other witness."""
 
     closed = False

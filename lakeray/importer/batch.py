@@ -29,6 +29,8 @@ from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.batch import MergeBatch, Merged
 from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.output_files import BatchOutput
+from lakeray.importer.outputs import discard_outputs, tell_outputs, write_outputs
 from lakeray.importer.replace import PartitionsOut, WhereOut
 from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
@@ -87,11 +89,13 @@ class BatchProtocol:
         handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
         rules = rules_of(manifest, context.plan)
         before = _Before(schema=handle.schema, state=state or SchemaState(), restores_checked=restores_checked)
+        outputs: list[BatchOutput] = []
         written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed)
         staged = clock()
         new = [item for item in written.table_schema if item not in handle.schema]
         if rules is None or manifest.going:
-            result = self._result(manifest, written, new, before)
+            outputs = self._write_outputs(manifest, written)
+            result = self._result(manifest, written, new, before, outputs=outputs)
             selection = self._selection(manifest, result, handle, written.table_schema)
             if selection is None:
                 self._store(result)
@@ -107,6 +111,7 @@ class BatchProtocol:
         done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
         if not done.won and rules is None:
             self._discard(written)
+            discard_outputs(outputs)
         context.observer.batch_ended(
             step=context.step_name,
             batch=manifest.batch,
@@ -118,7 +123,7 @@ class BatchProtocol:
         return Done(summary=done, result=winner, phases_s=phases, worker_deaths=written.worker_deaths)
 
     def record(self, winner: Result, *, table_version: int) -> None:
-        """Make quarantine and ledger say what ``winner`` did; idempotent."""
+        """Make quarantine, outputs and ledger say what ``winner`` did; idempotent."""
         uri, identity = self._context.table.quarantine_uri, self._identity
         if winner.replays is not None:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
@@ -149,6 +154,7 @@ class BatchProtocol:
             quarantine.leave(uri, winner.reprocessed)
             failpoint("after_quarantine_leave")
         record_version(self._identity, winner)
+        tell_outputs(self._identity, winner)
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
@@ -235,6 +241,7 @@ class BatchProtocol:
         before: _Before,
         *,
         tombstones: Sequence[StagedFile] = (),
+        outputs: Sequence[BatchOutput] = (),
     ) -> Result:
         read = any(outcome.rows.read for outcome in written.outcomes)
         changes, after = before.state.after(written.source_schema, written.seen, read=read)
@@ -260,6 +267,7 @@ class BatchProtocol:
             provenance=written.stamped,
             tombstone_files=list(tombstones),
             reprocessed=manifest.extra["reprocess"]["where"] if manifest.kind == "reprocess" else None,
+            outputs=list(outputs),
         )
 
     def _store(self, result: Result) -> None:
@@ -286,6 +294,10 @@ class BatchProtocol:
             failpoint("before_widen_commit")
             widen(self._context, handle, wide, batch=batch)
             failpoint("after_widen_commit")
+
+    def _write_outputs(self, manifest: Manifest, written: Written) -> list[BatchOutput]:
+        prefix = self._identity.file_prefix(manifest.batch, written.attempt)
+        return write_outputs(self._context, written.files, schema=written.table_schema, prefix=prefix)
 
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:

@@ -40,7 +40,7 @@ class ImportContext:
     executor: Executor
     observer: Observer
     now: Callable[[], datetime]
-    keys: Mapping[str, bytes] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     tables: Mapping[str, Table] = field(default_factory=dict)
     task_memory_bytes: int = 512 * 2**20
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, create_table, open_table, require_table, set_properties
+from lakeray.delta.tags import set_tags
 from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance
@@ -24,6 +25,7 @@ from lakeray.importer.difference import rested_difference
 from lakeray.importer.drift import SchemaState
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
@@ -129,6 +131,13 @@ class ImportLoop:
         if handle is not None:
             Ledger(context.identity(handle)).compact()
             self._look_for_masked_columns()
+            self._tag_columns()
+
+    def _tag_columns(self) -> None:
+        """Once the batches are in: columns that came with them are tagged too."""
+        absent = set_tags(self.context.table.uri, self.context.table.tags) if self.context.table.tags else []
+        for name in absent:
+            self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
 
     def _look_for_masked_columns(self) -> None:
         """A mask with a misspelt name hides nothing, so that has to be said."""
@@ -174,7 +183,7 @@ class ImportLoop:
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
             made = output_schema(
-                context.step, self._schema, source=context.source, now=context.now(), keys=context.keys
+                context.step, self._schema, source=context.source, now=context.now(), keys=task_keys(context)
             )
             schema = table_schema_for(made)
             rules = ChangeRules.of(context.plan)

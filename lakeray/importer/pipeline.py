@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lakeray.errors import AuditError, ExpectationFailed
 from lakeray.importer.drift import Seen
+from lakeray.importer.masks import mask_spec
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
 from lakeray.importer.readers.port import Chunk
@@ -25,13 +26,12 @@ from lakeray.importer.strangers import Strangers, new_columns, with_extras, with
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Mask, Step
+from lakeray.spec.steps import Step
 from lakeray.transform.cleanse.outliers import Bounds
 from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
 from lakeray.transform.contract import Contract, Widening
 from lakeray.transform.declared import Violation
 from lakeray.transform.growth import extends
-from lakeray.transform.mask import MaskSpec
 from lakeray.transform.names import normalised
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
@@ -63,18 +63,11 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
             Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()
         ),
         constraints=tuple(constraints),
-        masks={name: mask_spec(item) for name, item in step.mask.items()},
+        masks={name: mask_spec(name, item) for name, item in step.mask.items()},
         apply=step.apply,
         origins=origins(step),
         flattened={} if step.mapping is None else {name: item.prefix for name, item in step.mapping.flatten.items()},
     )
-
-
-def mask_spec(mask: Mask) -> MaskSpec:
-    """One mask of the workflow file as the transform room takes it."""
-    if mask.hmac_sha256 is not None:
-        return MaskSpec(kind="hmac_sha256", key_ref=mask.hmac_sha256)
-    return MaskSpec(kind="redact", replacement=mask.redact if isinstance(mask.redact, str) else None)
 
 
 class Pipeline:

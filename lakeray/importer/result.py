@@ -16,6 +16,7 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.output_files import BatchOutput
 from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
@@ -88,7 +89,7 @@ class Result:
     before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
     version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
     ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
-    remembered; ``cleansing`` counts by column, then by rule.
+    remembered; ``cleansing`` counts by column, then by rule; ``outputs`` are files of other formats.
     """
 
     batch: int
@@ -111,6 +112,7 @@ class Result:
     accepted: bool = False
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+    outputs: list[BatchOutput] = field(default_factory=list)
     cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
     reprocessed: str | None = None
     """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
@@ -149,6 +151,7 @@ class Result:
             column: {rule: item.model_dump() for rule, item in rules.items()}
             for column, rules in self.cleansing.items()
         }
+        raw["outputs"] = [output.to_json() for output in self.outputs]
         return orjson.dumps(raw)
 
     @classmethod
@@ -166,6 +169,7 @@ class Result:
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
+            raw["outputs"] = [BatchOutput.from_json(item) for item in raw.get("outputs", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             found = raw.pop("set_expectations", {})
             raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}

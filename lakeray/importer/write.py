@@ -23,6 +23,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
@@ -100,6 +101,7 @@ class _BatchWriter:
         self._table_schema = provenance.without(handle.schema)
         self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
+        self._keys = task_keys(context)
         self._rules = rules_of(manifest, context.plan)
         self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
@@ -167,7 +169,7 @@ class _BatchWriter:
             run_id=context.run_id,
             now=self._manifest.created_at,
             seed=self._manifest.seed,
-            keys=dict(context.keys),
+            keys=self._keys,
             source_schema=self._schema,
             wire_schema=wire_schema(context.source, self._schema, self._renamed),
             table_schema=self._table_schema,

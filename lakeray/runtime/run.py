@@ -30,9 +30,9 @@ from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
 from lakeray.runtime.maintain import AfterImport, maintain
+from lakeray.runtime.protection import protections, resolved_keys
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
 from lakeray.runtime.upkeep import TableOf
-from lakeray.security.secrets import resolve
 from lakeray.spec.model import Workflow
 
 FAILED_AGAIN_EVERY_S = 60.0
@@ -83,7 +83,8 @@ class WorkflowRun:
             self._notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
         names = [name for name in self.workflow.ordered() if self.steps is None or name in self.steps]
         try:
-            keys = self._keys(names)
+            keys = resolved_keys(self.workflow, names)
+            self._security.extend(protections(self.workflow, names))
         except LakerayError as error:
             self._done[names[0]] = self._failed(names[0], error)
             keys = {}
@@ -112,17 +113,6 @@ class WorkflowRun:
             security=self._security,
             environment={"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"},
         )
-
-    def _keys(self, names: list[str]) -> dict[str, bytes]:
-        keys: dict[str, bytes] = {}
-        for name in names:
-            for column, mask in self.workflow.steps[name].mask.items():
-                kind = "redacted"
-                if mask.hmac_sha256 is not None:
-                    keys[mask.hmac_sha256] = resolve(mask.hmac_sha256).reveal()
-                    kind = f"replaced by its HMAC-SHA-256 under the key {mask.hmac_sha256}"
-                self._security.append(f"step {name}: column {column} is {kind}, in the table and in quarantine")
-        return keys
 
     def _once(self, names: list[str], keys: dict[str, bytes]) -> None:
         for name in names:

@@ -10,6 +10,7 @@ from typing import Any
 from lakeray.delta import upkeep
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.table import require_table
+from lakeray.delta.tags import tags_of
 from lakeray.delta.vacuum import StaleFile, vacuum
 from lakeray.importer.executor import Executor, InlineExecutor
 from lakeray.importer.profile.model import TableProfile
@@ -41,6 +42,10 @@ class TableOf:
         """The newest commits, newest first."""
         require_table(self.uri)
         return [asdict(entry) for entry in upkeep.history(self.uri, limit)]
+
+    def tags(self) -> dict[str, list[str]]:
+        """The classification of the columns that have one."""
+        return tags_of(require_table(self.uri))
 
     def optimize(
         self,

@@ -11,7 +11,6 @@ from lakeray.spec.strict import Loc
 
 BUILT_KINDS = frozenset({"import", "maintain"})
 BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
-BUILT_MASKS = frozenset({"redact", "hmac_sha256"})
 BUILT_ON_FAILURE = frozenset({"fail"})
 
 
@@ -46,10 +45,6 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.import_ is not None and step.import_.mode not in BUILT_MODES:
         what = f"mode {step.import_.mode} is not built yet; built: {_listed(BUILT_MODES)}"
         yield (*here, "import", "mode"), what
-    for column, mask in step.mask.items():
-        if mask.kind not in BUILT_MASKS:
-            what = f"the protection {mask.kind} is not built yet; built: {_listed(BUILT_MASKS)}"
-            yield (*here, "mask", column, mask.kind), what
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate is not None and (step.compensate != "withdraw" or history):
         yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"

@@ -86,7 +86,19 @@ def _located(workflow: Workflow, folder: Path) -> Workflow:
         )
         for name, item in workflow.tables.items()
     }
-    return workflow.model_copy(update={"sources": sources, "tables": tables})
+    steps = {
+        name: item.model_copy(
+            update={
+                "outputs": {
+                    output: said.model_copy(update={"uri": absolute(said.uri)}) for output, said in item.outputs.items()
+                }
+            }
+        )
+        if item.outputs
+        else item
+        for name, item in workflow.steps.items()
+    }
+    return workflow.model_copy(update={"sources": sources, "tables": tables, "steps": steps})
 
 
 def _content(path: Path) -> str:

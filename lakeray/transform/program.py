@@ -157,7 +157,7 @@ def _record_masks(spec: ProgramSpec, select: Mapping[str, Expression], masks: di
 def _masks_of_origins(select: Mapping[str, Expression], masks: Mapping[str, Mask]) -> dict[str, Mask]:
     """A column from which a masked one is computed is masked like it where the row is shown before select."""
     return {
-        origin: masks[name]
+        origin: masks[name].of_origin()
         for name in select
         if name in masks
         for origin in select[name].columns

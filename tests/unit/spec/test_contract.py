@@ -216,12 +216,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
             "",
             "steps.s.compensate: withdraw is not built",
         ),
-        (
-            "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",
-            "",
-            "steps.s.mask.e.encrypt: the protection",
-        ),
-        ("import: {from: r, into: t}, mask: {e: {tokenize: true}}", "", "steps.s.mask.e.tokenize: the protection"),
         ("import: {from: r, into: t}, timeouts: {heartbeat: 1s}", "", "steps.s.timeouts: timeouts are not built"),
         ("import: {from: r, into: t}, on_failure: continue", "", "steps.s.on_failure: continue is not built"),
         ("import: {from: r, into: t}, compensate: 'm:f'", "", "steps.s.compensate: m:f is not built"),

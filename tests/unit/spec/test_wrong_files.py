@@ -75,6 +75,9 @@ BEYOND_A_SCHEMA = {
     "sequence at append",
     "delta options at csv", "versions that are deleted", "table as its own source", "part of an append",
     "dynamic append", "condition and partitions",
+    "partial mask that shows nothing", "end of an email", "cover of two characters", "keys shared for nothing",
+    "keys of an unknown table", "tag twice", "output in a table", "output in a source", "codec of another format",
+    "output of a merge", "key that is encrypted anew each time",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
     # mapping and cleansing
