@@ -103,7 +103,6 @@ class SmallLake:
             observer=Silent(),
             now=lambda: self.now,
             keys=self.keys,
-            table_uris={name: table.uri for name, table in workflow.tables.items()},
             task_memory_bytes=self.memory,
         )
 
