@@ -198,6 +198,8 @@ class ImportSummary(Summary):
 
     @property
     def pass_rate(self) -> float:
-        """Written rows over rows that were read and not filtered; 1.0 when there are none."""
-        base = self.rows.read + self.rows.generated - self.rows.filtered
+        """Written rows over rows that were read and neither filtered nor beaten by a duplicate; 1.0 when there are
+        none.
+        """
+        base = self.rows.read + self.rows.generated - self.rows.filtered - self.rows.deduplicated
         return self.rows.written / base if base else 1.0

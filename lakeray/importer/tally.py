@@ -130,10 +130,10 @@ class Tally:
         self._schema_changes(done)
 
     def _schema_changes(self, done: Done) -> None:
-        """Say in one line what the source's schema did. The first batch has nothing that it could differ from."""
+        """Say in one line what the source's schema did. To the first batch every column is new, which says nothing."""
         changes = [Change.from_json(item) for item in done.result.schema_changes]
-        if done.summary.number == 1 and all(change.kind == "added" for change in changes):
-            return
+        if done.summary.number == 1:
+            changes = [change for change in changes if change.kind != "added"]
         if changes:
             shown = ", ".join(map(str, changes[:MAX_SHOWN]))
             more = f" and {len(changes) - MAX_SHOWN} more" if len(changes) > MAX_SHOWN else ""
