@@ -72,9 +72,9 @@ class SampleTask:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
                     sampled = self._sampled(chunk.table, info.uri)
-                    telling = self._telling(sampled.table).slice(0, rows)
-                    if telling.num_rows:
-                        yield replace(sampled, table=telling)
+                    telling = self._telling(sampled.table)
+                    if telling.num_rows:  # asked first: a slice of no rows and no columns has some in Arrow
+                        yield replace(sampled, table=telling.slice(0, rows))
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             yield Sampled(uri=info.uri, table=None, error=error.message)
 
