@@ -176,7 +176,7 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("point", POINTS)
 def test_a_rotation_that_was_killed_ends_right(
     lake: SmallLake, point: str, count: int, monkeypatch: pytest.MonkeyPatch

@@ -121,7 +121,7 @@ CRASHES = [
 ]
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("name", CRASHES)
 def test_killed_anywhere_the_output_equals_the_table(tmp_path: Path, name: str, count: int) -> None:
     import lakeray

@@ -336,7 +336,7 @@ def mirrored(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.chaos)])
 @pytest.mark.parametrize("name", KILLED_AT)
 def test_killed(mirrored, name, count):
     killed = mirrored.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
