@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import latency, planning, results
+from benchmarks import latency, merging, planning, results
 from benchmarks.data import keep_out_of_git
 from benchmarks.machine import file_system, versions
 from benchmarks.measure import Bench, compare
@@ -25,6 +25,7 @@ ROWS = {
     "w2": (2_000_000, 8_000_000),
     "w2-malformed": (2_000_000,),
     "w3": (10_000_000,),
+    "w4": (10_000_000, 50_000_000),
     "w5": (1_000_000, 10_000_000),
     "latency": (10,),
 }
@@ -121,6 +122,8 @@ def sizes(options: argparse.Namespace, workload: str) -> tuple[int, ...]:
 
 
 def _table(bench: Bench, workload: str, size: int, peers: list[Peer], *, quick: bool) -> dict[str, Any]:
+    if workload == "w4":
+        return merging.measured(bench, size)
     if workload == "w5":
         return planning.measured(bench, size)
     if workload == "latency":

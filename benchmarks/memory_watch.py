@@ -77,9 +77,9 @@ def _follow(process: subprocess.Popen[str], peaks: Peaks) -> dict[str, Any]:
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(READY):
-            idle = _look(process.pid)
+            idle = look(process.pid)
             peaks.idle_tree_bytes, _, peaks.idle_worker_bytes = idle
-            with _sampling(process.pid, peaks):
+            with sampling(process.pid, peaks):
                 return _result(process.stdout)
     process.wait()
     return {}
@@ -94,12 +94,13 @@ def _result(lines: Iterator[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _sampling(pid: int, peaks: Peaks) -> Iterator[None]:
+def sampling(pid: int, peaks: Peaks) -> Iterator[None]:
+    """Look at the process and everything below it again and again until the block ends."""
     over = threading.Event()
 
     def sample() -> None:
         while not over.wait(LOOK_EVERY_S):
-            tree, driver, worker = _look(pid)
+            tree, driver, worker = look(pid)
             peaks.tree_bytes = max(peaks.tree_bytes, tree)
             peaks.driver_bytes = max(peaks.driver_bytes, driver)
             peaks.worker_bytes = max(peaks.worker_bytes, worker)
@@ -113,7 +114,7 @@ def _sampling(pid: int, peaks: Peaks) -> Iterator[None]:
         thread.join()
 
 
-def _look(pid: int) -> tuple[int, int, int]:
+def look(pid: int) -> tuple[int, int, int]:
     """Bytes of the whole tree, of its root, of its largest Ray worker."""
     import psutil
 

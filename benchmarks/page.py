@@ -75,6 +75,17 @@ FAMILIES = (
         ),
     ),
     Family(
+        workload="w4",
+        title="W4: changes merged by key",
+        short="Merge",
+        text=(
+            "500,000 changes in Parquet files, half of them updates spread over the whole table, half new rows, into a "
+            "Delta table of W1's columns. Memory is the proportional set size of the whole process tree, looked at in "
+            "a run of its own; an idle Ray is part of lakeray's, and shown beside. In one process means "
+            "`LAKERAY_EXECUTOR=inline`: no Ray, one core."
+        ),
+    ),
+    Family(
         workload="w5",
         title="W5: planning against a large ledger",
         short="Planning",

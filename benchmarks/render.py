@@ -45,6 +45,8 @@ def _section(family: Family, name: str, table: dict[str, Any], into: Path) -> st
         body = _engines(family, name, table, into)
     elif name == "memory":
         body = _memory(table)
+    elif family.workload == "w4":
+        body = _merging(table)
     elif family.workload == "w5":
         body = _planning(table)
     else:
@@ -122,6 +124,23 @@ def _planning(table: dict[str, Any]) -> str:
         times = f"{case['median_s']:.2f} | {case['min_s']:.2f} - {case['max_s']:.2f} | {case['listing_s']:.2f}"
         memory = f"{_bytes(case['peak_bytes'])} | {_bytes(case['before_bytes'])}"
         lines.append(f"| {case['name']} | {case['listed']:,} | {case['new']:,} | {times} | {memory} |")
+    return "\n".join(lines)
+
+
+def _merging(table: dict[str, Any]) -> str:
+    lines = [
+        f"### Into {results.size_name(table['rows'])} rows\n",
+        "| engine | seconds | min - max | peak memory of the tree | idle before | above idle |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for case in table["cases"]:
+        if case["outcome"] != "right":
+            lines.append(f"| {case['name']} | {case['outcome']}: {_cell(case['detail'])} | | | | |")
+            continue
+        peak, idle = case["peak_bytes"], case["idle_bytes"]
+        memory = f"{_bytes(peak)} | {_bytes(idle)} | {_bytes(max(0, peak - idle))}"
+        spread = f"{case['min_s']:.2f} - {case['max_s']:.2f}"
+        lines.append(f"| {case['name']} | {case['median_s']:.2f} | {spread} | {memory} |")
     return "\n".join(lines)
 
 

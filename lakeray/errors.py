@@ -17,6 +17,7 @@ LakerayError
 │   ├── UnsupportedTable     it needs writer features that lakeray does not have
 │   ├── CommitConflict       another writer was faster; reopen and look again
 │   └── ExactlyOnceError     the table's transaction ids contradict the ledger; nothing was imported
+│       └── RecordLost       a manifest, a result or the ledger is gone or damaged
 ├── ImportFailed             an import stopped for a reason that its message names
 ├── AuditError               rows do not balance: a defect in lakeray, nothing was committed
 └── Cancelled                a person asked the run to stop
@@ -25,6 +26,12 @@ LakerayError
 from __future__ import annotations
 
 from typing import ClassVar
+
+WITHOUT_A_BACKUP = (
+    "without a backup, `lakeray ledger rebuild --accept-table` takes the table as it is, and `--start-over` has "
+    "everything imported again"
+)
+"""How a hint ends where a lost record stops an import."""
 
 
 class LakerayError(Exception):
@@ -157,6 +164,10 @@ class ExactlyOnceError(TableError):
     """The table's transaction ids contradict the ledger: nothing was imported."""
 
     code = "exactly_once"
+
+
+class RecordLost(ExactlyOnceError):
+    """A manifest, a result or the ledger, which say what is in the table, is gone or damaged."""
 
 
 class ImportFailed(LakerayError):

@@ -13,35 +13,66 @@ import threading
 
 from lakeray.errors import ConfigError, StoreUnavailable
 
-REGISTRY: dict[str, str] = {
+EVERY_IMPORT = {
+    "before_manifest": "the batch is planned, its manifest is not written",
+    "after_manifest": "the manifest is written, no object was read",
+    "task_started": "a task begins with its first object",
+    "task_staged": "a task has written its files, its outcome was not returned",
+    "before_result": "every object is staged, the result is not written",
+    "after_result": "the result is written, nothing is committed",
+    "before_commit": "the handle was checked, the commit not sent",
+    "commit_reply": "the commit happened, its reply is not yet seen",
+    "after_commit": "the batch is visible, nothing is recorded",
+    "after_tombstones": "deletes are remembered, refused rows are not recorded",
+    "after_quarantine_commit": "refused rows are recorded, the ledger is not",
+    "before_ledger_commit": "the ledger rows are ready, not committed",
+    "after_ledger_commit": "the batch is recorded, the next not planned",
+}
+"""Those that every import passes."""
+NEW_COLUMNS = {
+    "before_schema_commit": "new columns are known, not yet added",
+    "after_schema_commit": "new columns are added, the data is not",
+}
+"""Those of a batch with columns that the table lacks."""
+CHANGES = {
+    "changes_ordered": "changes of rows are in order, the table was not looked at",
+    "changes_matched": "files that hold changed rows are written anew, the changed rows are not",
+    "changes_applied": "changed rows are staged, the result is not written",
+}
+"""Those of an import of changes (modes merge and scd2)."""
+TAKE_OUT = {
+    "before_take_out": "every object is staged, no file of the table was looked into for rows that go",
+    "after_take_out": "files without the rows that go are staged, nothing is committed",
+}
+"""Those of a batch that takes rows out of the table by where they came from, or by a condition."""
+SETS = {
+    "rows_struck": "staged files were written anew without some rows, the old ones are there still",
+    "batch_settled": "duplicates are gone and set expectations hold, the result is not written",
+}
+"""Those of a batch that is deduplicated or held to rules over its rows together."""
+REPROCESS = {
+    "before_quarantine_leave": "rows of a reprocessed batch are in the table, and in quarantine still",
+    "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
+}
+"""Those of a batch of rows from quarantine."""
+OUTPUTS = {
+    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
+    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
+    "after_output_markers": "the outputs' files are told, the ledger is not written",
+}
+"""Those of a batch with files of other formats."""
+KEYS = {
     "key_wrapped": "a data key is stored wrapped, it has no number and encrypts nothing",
     "key_numbered": "a data key has its number, nothing is encrypted under it",
     "key_rewrapped": "a data key can be opened by the new key too, the next one not yet",
     "key_renewed": "files are written anew under the newest data key, nothing is committed",
     "key_committed": "some files are under the newest data key, others are not yet",
     "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
-    "before_manifest": "the batch is planned, its manifest is not written",
-    "after_manifest": "the manifest is written, no object was read",
-    "task_started": "a task begins with its first object",
-    "task_staged": "a task has written its files, its outcome was not returned",
-    "changes_ordered": "changes of rows are in order, the table was not looked at",
-    "changes_matched": "files that hold changed rows are written anew, the changed rows are not",
-    "changes_applied": "changed rows are staged, the result is not written",
-    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
-    "before_result": "every object is staged, the result is not written",
-    "after_result": "the result is written, nothing is committed",
-    "before_schema_commit": "new columns are known, not yet added",
-    "after_schema_commit": "new columns are added, the data is not",
-    "before_commit": "the handle was checked, the commit not sent",
-    "commit_reply": "the commit happened, its reply is not yet seen",
-    "after_commit": "the batch is visible, nothing is recorded",
-    "after_tombstones": "deletes are remembered, refused rows are not recorded",
-    "after_quarantine_commit": "refused rows are recorded, the ledger is not",
-    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
-    "after_output_markers": "the outputs' files are told, the ledger is not written",
-    "before_ledger_commit": "the ledger rows are ready, not committed",
-    "after_ledger_commit": "the batch is recorded, the next not planned",
 }
+"""Those of a change of keys; an import that makes a first data key passes the first two."""
+REGISTRY: dict[str, str] = {
+    **EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT, **SETS, **REPROCESS, **OUTPUTS, **KEYS,
+}  # fmt: skip
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

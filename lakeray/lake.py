@@ -8,31 +8,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from lakeray.catalog import SourceEntry, register_source
 from lakeray.config import Settings
-from lakeray.delta.query import query
 from lakeray.delta.table import open_table, require_table
 from lakeray.errors import SpecError
 from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
+from lakeray.importer.identity import pipeline_id
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
 from lakeray.importer.outputs import OutputsOf
+from lakeray.importer.reprocess import Choice
 from lakeray.importer.rotation import KeysOf
+from lakeray.importer.summary import BatchSummary
+from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.executors import executor
+from lakeray.runtime.quarantine import Import, QuarantineOf
 from lakeray.runtime.run import WorkflowRun, utc_now
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow
+from lakeray.transform.written import check_expressions
 
 File = str | Path | Workflow
 
@@ -108,8 +111,12 @@ class Lake:
         self._cluster = Cluster(settings)
 
     def validate(self, file: File) -> Workflow:
-        """Read and check a workflow file."""
-        return file if isinstance(file, Workflow) else load_workflow(file)
+        """Read and check a workflow file, its SQL too."""
+        if isinstance(file, Workflow):
+            return file
+        workflow = load_workflow(file)
+        check_expressions(workflow)
+        return workflow
 
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
         """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
@@ -170,23 +177,51 @@ class Lake:
         workflow = self.validate(file)
         return OutputsOf(self._context(workflow, _one(workflow, step)))
 
-    def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are
-        none.
-        """
-        from lakeray.importer.quarantine import SCHEMA
+    def withdraw(
+        self,
+        file: File,
+        *,
+        step: str | None = None,
+        batches: Sequence[int] | None = None,
+        run_id: str | None = None,
+    ) -> BatchSummary | None:
+        """Take exactly the rows of these batches, or of all batches of that run, out of the table again, in one commit.
 
+        None when nothing of them is there, so that calling again changes nothing. Their objects are not imported again
+        until ``ledger(...).reset(...)``. Raises ImportFailed where rows do not say where they came from (see
+        ``provenance`` of a table).
+        """
+        if batches is None and run_id is None:
+            raise SpecError("nothing says what to withdraw", hint="name batches or a run_id")
         workflow = self.validate(file)
-        names = [table] if table else list(workflow.tables)
-        _known(names, workflow.tables, "table")
-        order = [("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending")]
-        parts = [SCHEMA.empty_table()]
-        for name in names:
-            handle = open_table(workflow.tables[name].quarantine_uri)
-            if handle is not None:
-                newest = f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {int(limit)}"  # noqa: S608
-                parts.append(query(handle, newest))
-        return pa.concat_tables(parts, promote_options="default").sort_by(order).slice(0, limit)
+        return withdraw(self._context(workflow, _one(workflow, step)), batches=batches, run_id=run_id)
+
+    def quarantine(self, file: File, *, table: str | None = None, step: str | None = None) -> QuarantineOf[Run]:
+        """The refused rows of the workflow's import steps: of all, of those into ``table``, or of one ``step``."""
+        workflow = self.validate(file)
+        _known([table] if table else [], workflow.tables, "table")
+        names = [name for name, item in workflow.steps.items() if item.import_ is not None]
+        _known([step] if step else [], names, "import step")
+        imports = []
+        for name in [step] if step else names:
+            plan = workflow.steps[name].import_
+            if plan is not None and table in (None, plan.into):
+                pipeline = str(pipeline_id(workflow.tenant, workflow.workflow))
+                uri = workflow.tables[plan.into].quarantine_uri
+                imports.append(Import(step=name, pipeline=pipeline, quarantine_uri=uri))
+
+        def start(name: str, choice: Choice) -> Run:
+            work = WorkflowRun(
+                workflow=self._runnable(workflow, [name]),
+                settings=self._settings,
+                cluster=self._cluster,
+                observer=self._observer,
+                steps=[name],
+                reprocess=choice,
+            )
+            return Run(work)
+
+        return QuarantineOf(imports, start)
 
     def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""
@@ -216,19 +251,8 @@ class Lake:
         return workflow
 
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
-        step = workflow.steps[name]
-        assert step.import_ is not None
-        return ImportContext(
-            tenant=workflow.tenant,
-            workflow=workflow.workflow,
-            run_id="none",
-            step_name=name,
-            step=step,
-            source=workflow.sources[step.import_.from_],
-            table=workflow.tables[step.import_.into],
-            executor=self._executor(name),
-            observer=self._observer,
-            now=utc_now,
+        return ImportContext.of(
+            workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
         )
 
     def _executor(self, name: str) -> Executor:

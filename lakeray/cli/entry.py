@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from lakeray.cli import failures
+from lakeray.cli import failures, interrupts
 from lakeray.cli.app import app
 from lakeray.cli.reply import Reply, mouth
 
@@ -15,6 +15,7 @@ __all__ = ["execute", "main"]
 
 def main() -> NoReturn:
     """Run the command that the process was started with, then exit."""
+    interrupts.end_on_sigterm()
     sys.exit(execute(sys.argv[1:]))
 
 
@@ -27,6 +28,8 @@ def execute(arguments: Sequence[str]) -> int:
     with mouth(json=json) as speaker:
         try:
             reply = _as_reply(app(args=list(arguments), prog_name="lakeray", standalone_mode=False))
+        except interrupts.Terminated as error:
+            reply = failures.reply_to(error)
         except SystemExit as left:
             return left.code if isinstance(left.code, int) else 1
         except BaseException as error:  # noqa: BLE001 - the outermost frame: everything becomes a message with an exit code

@@ -10,6 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from lakeray.cli.interrupts import Terminated
 from lakeray.cli.reply import Reply
 from lakeray.errors import LakerayError
 from lakeray.observability.visible import visible, without_credentials
@@ -32,6 +33,8 @@ def reply_to(error: BaseException, command: str = "lakeray") -> Reply:
         reply = _wrong_arguments(error, command)
     elif isinstance(error, KeyboardInterrupt | typer.Abort):
         reply = interrupted()
+    elif isinstance(error, Terminated):
+        reply = terminated()
     else:
         reply = _unexpected(error)
     if not debugging():
@@ -58,6 +61,12 @@ def _wrong_arguments(error: typer.TyperException, command: str) -> Reply:
 def interrupted() -> Reply:
     """Ctrl-C where nothing had to be finished."""
     return _reply(code="interrupted", message="interrupted", hint=None, exit_code=INTERRUPTED)
+
+
+def terminated() -> Reply:
+    """SIGTERM likewise."""
+    hint = "run the same command again: nothing is lost"
+    return _reply(code="terminated", message="ended by SIGTERM", hint=hint, exit_code=Terminated.exit_code)
 
 
 def _expected(error: LakerayError) -> Reply:

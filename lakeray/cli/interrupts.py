@@ -1,4 +1,4 @@
-"""Ctrl-C: the first stops cleanly, the second at once."""
+"""Ctrl-C and SIGTERM: the first stops cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from lakeray.lake import Run
     from lakeray.runtime.summary import RunSummary
 
-AT_ONCE = 130
+_SIGNALLED = 128
+"""By the shell's custom the exit code of a process that a signal ended is this plus the signal's number."""
 _LOOK_UP_S = 0.2
 """Seconds of one wait: a signal that comes just before a wait begins is noticed only when it ends."""
 _SHOW_CURSOR = "\x1b[?25h"
@@ -28,8 +29,8 @@ _SHOW_CURSOR = "\x1b[?25h"
 def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._exit) -> RunSummary:
     """Start a run, wait for its end; Ctrl-C or SIGTERM cancels it, its clean end is waited for still.
 
-    A second signal leaves the process at once (exit code 130): the protocol survives that too, it only costs a
-    recovery. Raises KeyboardInterrupt for a signal that came before the run was there.
+    A second signal leaves the process at once (exit code 130 or 143): the protocol survives that too, it only costs a
+    recovery. Raises KeyboardInterrupt or Terminated for a signal that came before the run was there.
     """
     with _Signals(leave) as signals:
         run = signals.run = start()
@@ -45,8 +46,26 @@ def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._
 
 def committed(summary: RunSummary) -> str:
     """How many batches of a run are safe in their tables."""
-    number = sum(len(step.imported.batches) for step in summary.steps if step.imported)
+    number = sum(step.imported.batch_count for step in summary.steps if step.imported)
     return f"{counted(number, 'batch is', 'batches are')} committed"
+
+
+class Terminated(SystemExit):
+    """SIGTERM where nothing has to be finished first."""
+
+    exit_code = _SIGNALLED + signal.SIGTERM
+
+    def __init__(self) -> None:
+        super().__init__(self.exit_code)
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM raise Terminated in the main thread, so that it is told; a run handles it by itself."""
+
+    def handle(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, handle)
 
 
 class _Signals:
@@ -62,6 +81,7 @@ class _Signals:
         self.run: Run | None = None
         self._leave = leave
         self._seen = 0
+        self._first = signal.SIGINT
         self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._canceller = threading.Thread(target=self._cancel, name="lakeray-cancel", daemon=True)
         self._before: dict[signal.Signals, Any] = {}
@@ -81,19 +101,21 @@ class _Signals:
 
     def _cancel(self) -> None:
         if self._wanted.get() and self.run is not None:
-            _say("Stopping cleanly. Press Ctrl-C again to leave at once.")
+            again = "Press Ctrl-C again" if self._first == signal.SIGINT else "Send SIGTERM again"
+            _say(f"Stopping cleanly. {again} to leave at once.")
             self.run.cancel()
 
-    def _handle(self, _: int, __: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         self._seen += 1
         if self.run is None:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if self._seen == 1:
+            self._first = signal.Signals(number)
             self._wanted.put(True)
             return
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
         _say(f"{cursor}Left at once. Run the same command again: nothing is lost.")
-        self._leave(AT_ONCE)
+        self._leave(_SIGNALLED + number)
 
 
 def _say(line: str) -> None:

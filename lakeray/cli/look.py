@@ -20,7 +20,7 @@ _SAMPLE = 5
 
 
 def validate(file: File, *, json: Json = False) -> Reply:
-    """Check a workflow file; start nothing.
+    """Check a workflow file and its SQL; start nothing.
 
     Every problem is shown with its line, what was found, what is allowed
     and the nearest right spelling.
@@ -30,8 +30,10 @@ def validate(file: File, *, json: Json = False) -> Reply:
     # Not through the lake: whoever checks a file in an editor or a hook does not want to wait for Delta.
     from lakeray.spec.built import refuse_unbuilt
     from lakeray.spec.load import load_workflow
+    from lakeray.transform.written import check_expressions
 
     workflow = load_workflow(Path(file))
+    check_expressions(workflow)
     steps = workflow.ordered()
     unbuilt: NotBuiltError | None = None
     try:

@@ -23,7 +23,6 @@ COMMANDS = MappingProxyType(
         "serve": ("start the control API", "`lakeray run FILE` runs a workflow in the foreground"),
         "submit": ("submit a workflow to a cluster", "`ray job submit -- lakeray run FILE` runs it there"),
         "tables erase": ("erase rows of a person", "delete them with any Delta writer, then `lakeray tables vacuum`"),
-        "quarantine reprocess": ("import quarantined rows again", "`lakeray ledger reset FILE` replays their objects"),
     }
 )
 """What each would do, with what helps until then."""

@@ -46,10 +46,6 @@ _BY_PROPERTY: dict[str, Callable[[_Properties], bool]] = {
 _AGAINST_REWRITE: dict[str, Callable[[_Properties], bool]] = {
     "no removal of rows (it is append-only)": _is("delta.appendOnly", "true"),
 }
-_AGAINST_OVERWRITE: dict[str, Callable[[_Properties], bool]] = {
-    **_AGAINST_REWRITE,
-    "a change data feed, which overwrite would have to write": _is("delta.enableChangeDataFeed", "true"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +109,8 @@ def check_writable(
     reasons += [reason for reason, holds in _BY_PROPERTY.items() if holds(properties)]
     reasons += [f"the identity column {name!r}" for name in found.identity]
     reasons += [f"the default value of column {name!r}" for name in found.defaults]
-    against = {"append": {}, "overwrite": _AGAINST_OVERWRITE}.get(mode, _AGAINST_REWRITE)
-    reasons += [reason for reason, holds in against.items() if holds(properties)]
+    if mode != "append":
+        reasons += [reason for reason, holds in _AGAINST_REWRITE.items() if holds(properties)]
     if reasons:
         raise UnsupportedTable(
             f"the table at {uri} needs {', '.join(dict.fromkeys(reasons))}; nothing was written",

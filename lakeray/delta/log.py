@@ -19,11 +19,12 @@ from lakeray.objects import ObjectStore, join, open_store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogCommit:
-    """One commit: its commitInfo, and the transaction ids it recorded."""
+    """One commit: its commitInfo, the transaction ids it recorded, how many files it added."""
 
     version: int
     info: dict[str, Any] = field(default_factory=dict)
     transactions: dict[str, int] = field(default_factory=dict)
+    adds: int = 0
 
     def metadata(self) -> dict[str, str]:
         """What lakeray wrote beside the data: flat strings whose names begin with ``lakeray.``."""
@@ -44,8 +45,10 @@ def read_commit(table_uri: str, version: int, *, store: ObjectStore | None = Non
         return None
     info: dict[str, Any] = {}
     transactions: dict[str, int] = {}
+    adds = 0
     try:
         for line in data.splitlines():
+            adds += line.startswith(b'{"add"')
             # Only two kinds of action matter here; a commit may hold a hundred thousand others.
             if line.startswith((b'{"commitInfo"', b'{"txn"')) or b'"commitInfo"' in line[:64] or b'"txn"' in line[:64]:
                 action = orjson.loads(line)
@@ -58,7 +61,7 @@ def read_commit(table_uri: str, version: int, *, store: ObjectStore | None = Non
             uri=table_uri,
             hint="restore the file from a backup or a bucket version",
         ) from error
-    return LogCommit(version=version, info=info, transactions=transactions)
+    return LogCommit(version=version, info=info, transactions=transactions, adds=adds)
 
 
 def read_back(table_uri: str, version: int) -> Iterator[LogCommit]:

@@ -59,6 +59,16 @@ def partition_value(value: Any) -> str | None:
     return str(value)
 
 
+def parsed_value(text: str | None, kind: pa.DataType) -> Any:
+    """The inverse of ``partition_value``, also of what other engines write: an instant without a zone is in UTC."""
+    if text is None or text == "":
+        return None
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        moment = dt.datetime.fromisoformat(text)
+        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return pa.scalar(text).cast(kind).as_py()
+
+
 def _float(value: float) -> str:
     if math.isnan(value):
         return "NaN"

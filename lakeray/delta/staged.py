@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from lakeray.objects import join, open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,3 +23,10 @@ class StagedFile:
     partition_values: dict[str, str | None]
     modified_ms: int
     stats: str
+
+
+def remove_staged(root_uri: str, files: Iterable[StagedFile]) -> None:
+    """Delete files that no commit will ever name. Raises what the store raises."""
+    store = open_store(root_uri)
+    for file in files:
+        store.delete(join(root_uri, file.path))

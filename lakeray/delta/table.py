@@ -78,6 +78,15 @@ class TableHandle:
             found=self._demands,
         )
 
+    def check_readable(self) -> None:
+        """Raise UnsupportedTable when its files cannot be read by the names of its columns."""
+        if self.properties.get("delta.columnMapping.mode", "none").strip().lower() not in ("none", ""):
+            raise UnsupportedTable(
+                f"the table at {self.uri} maps its columns to other names, which are not read",
+                uri=self.uri,
+                hint="copy it into a table without delta.columnMapping.mode",
+            )
+
     def transaction_version(self, app_id: str) -> int | None:
         """The last transaction number of ``app_id`` in this version of the table; None when there is none."""
         found = self.delta.transaction_version(app_id)
@@ -117,6 +126,18 @@ def open_table(uri: str) -> TableHandle | None:
             if is_foreign(error):
                 raise translated(error, uri, "opening the table") from error
             raise
+
+
+def open_version(uri: str, version: int) -> TableHandle:
+    """The table as it was at a version. Raises TableError when that can be read no more."""
+    from deltalake import DeltaTable
+
+    try:
+        return TableHandle(uri, DeltaTable(delta_uri(uri), version=version, storage_options=storage_options(uri)))
+    except Exception as error:
+        if is_foreign(error):
+            raise translated(error, uri, f"opening version {version} of the table") from error
+        raise
 
 
 def require_table(uri: str) -> TableHandle:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lakeray.delta.log import LogCommit, find_transaction
 from lakeray.delta.table import TableHandle
-from lakeray.errors import ExactlyOnceError
+from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError
 
 NONCE = "lakeray.commit"
 
@@ -65,7 +65,7 @@ class Turn:
                 "but the log no longer says what it did",
                 uri=uri,
                 hint="the log was cleaned up before the batch was recorded: restore the log or the ledger folder from "
-                "a backup or a bucket version",
+                f"a backup or a bucket version; {WITHOUT_A_BACKUP}",
             )
         return commit
 

@@ -264,6 +264,20 @@ def _deletable(path: str) -> bool:
     return path.endswith(".parquet") and not hidden
 
 
+def _refuse_absent(handle: TableHandle, version: int) -> None:
+    """Raise TableError, with the versions that there are, when ``version`` cannot be gone back to."""
+    versions = [commit.version for commit in read_back(handle.uri, handle.version)]
+    oldest = versions[-1] if versions else handle.version
+    if oldest <= version <= handle.version:
+        return
+    why = "its log does not hold it any more" if 0 <= version < oldest else f"the newest is {handle.version}"
+    raise TableError(
+        f"the table at {handle.uri} has no version {version}: {why}",
+        uri=handle.uri,
+        hint=f"versions {oldest} to {handle.version} are there: `lakeray tables history` lists them",
+    )
+
+
 def restore(uri: str, target: int | dt.datetime) -> int:
     """Set the table back to a version, or to what it was at a moment (naive: UTC); returns the version that this makes.
 
@@ -277,7 +291,10 @@ def restore(uri: str, target: int | dt.datetime) -> int:
         try:
             handle.delta.restore(version)
         except Exception as error:
+            if is_conflict(error):
+                raise
             if "missing file" not in str(error).lower():
+                _refuse_absent(handle, version)
                 raise
             raise TableError(
                 f"{uri} cannot be restored to {target}: files of that version are gone ({str(error)[:300]})",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakeray.delta.table import TableHandle, open_table
-from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound
+from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound, SpecError
+from lakeray.importer.accept import Acceptance, Records
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
-from lakeray.importer.ledger import SCHEMA, Ledger, latest
+from lakeray.importer.ledger import Ledger, quoted
 from lakeray.importer.manifest import load_manifest
 from lakeray.importer.recovery import check_plans, committed_results, last_result, record_committed
 from lakeray.objects import join, open_store
+
+_WILD = {"*": ".*", "?": "."}
+_PIECES = re.compile(r"\[(?P<negated>!)?(?P<members>\]?[^]]*)\]|.", re.DOTALL)
 
 
 class LedgerOf:
@@ -45,13 +48,12 @@ class LedgerOf:
         """The row that counts of each object version, newest batch first (columns:
         ``lakeray.importer.ledger.SCHEMA``).
         """
-        rows = self._matching(
+        condition = _condition(
             uri_glob=uri_glob,
             batches=None if batch is None else [batch],
             outcomes=None if outcome is None else [outcome],
         )
-        rows = rows.sort_by([("batch", "descending"), ("uri", "ascending")])
-        return rows if limit is None else rows.slice(0, limit)
+        return self._ledger().current(condition, limit=limit)
 
     def reset(
         self,
@@ -63,9 +65,9 @@ class LedgerOf:
         """Have the chosen objects imported again by the next run; how many. Rows of theirs that are in the table stay
         there.
         """
-        rows = self._matching(uri_glob=uri_glob, batches=batches, outcomes=outcomes)
-        rows = rows.filter(pc.not_equal(rows["outcome"], "reset"))
-        return Ledger(self._context.identity(self._handle())).reset(rows, now=self._context.now())
+        condition = _condition(uri_glob=uri_glob, batches=batches, outcomes=outcomes)
+        ledger = self._ledger()
+        return ledger.reset(ledger.current(f"{condition} AND outcome <> 'reset'"), now=self._context.now())
 
     def abandon(self) -> int:
         """Close the batch that was planned and not finished, with nothing in it; its number.
@@ -101,7 +103,8 @@ class LedgerOf:
             raise ExactlyOnceError(
                 "the table has no batch of this import",
                 uri=self._context.table.uri,
-                hint="there is nothing to rebuild from",
+                hint="there is nothing to rebuild from: run the workflow; where the table forgot its transaction ids, "
+                "`lakeray ledger rebuild --accept-table` takes it as it is",
             )
         for _ in committed_results(identity, handle, range(1, committed + 1)):
             pass  # everything is there, or this raises
@@ -111,18 +114,72 @@ class LedgerOf:
             pass
         return int(Ledger(identity).rows().num_rows)
 
-    def _matching(
-        self, *, uri_glob: str | None, batches: Sequence[int] | None, outcomes: Sequence[str] | None
-    ) -> pa.Table:
-        rows = latest(Ledger(self._context.identity(self._handle())).rows())
-        if batches is not None:
-            rows = rows.filter(pc.is_in(rows["batch"], value_set=pa.array(batches, pa.int64())))
-        if outcomes is not None:
-            rows = rows.filter(pc.is_in(rows["outcome"], value_set=pa.array(outcomes, pa.string())))
-        if uri_glob is not None:
-            matches = [fnmatch.fnmatchcase(uri, uri_glob) for uri in rows["uri"].to_pylist()]
-            rows = rows.filter(pa.array(matches, pa.bool_()))
-        return rows if rows.num_rows else SCHEMA.empty_table()
+    def accept_table(self, *, dry_run: bool = True) -> Acceptance:
+        """Take the table as it is, where results, manifests or the ledger are lost for good; nothing is changed when
+        ``dry_run``.
+
+        See ``accept.Acceptance`` for what becomes of each batch. Objects of which nobody knows whether they were
+        loaded count as loaded; their ledger rows have the error code ``accepted``. Other commits of the workflow must
+        not run meanwhile. Raises ImportFailed when there is no batch.
+        """
+        return self._accept(assume=True, reset=False, dry_run=dry_run)
+
+    def start_over(self, *, dry_run: bool = True) -> Acceptance:
+        """Have every object imported again by the next run, whatever is lost; nothing is changed when ``dry_run``.
+
+        Rows that are in the table stay there: empty it first to have every row once.
+        """
+        return self._accept(assume=False, reset=True, dry_run=dry_run)
+
+    def _accept(self, *, assume: bool, reset: bool, dry_run: bool) -> Acceptance:
+        handle = self._handle()
+        lost = Records(self._context, handle, assume=assume)
+        if dry_run:
+            return lost.acceptance()
+        lost.accept()
+        if lost.ledger_damaged:
+            _clear(self._context.identity(handle).ledger_uri)
+        for _ in record_committed(self._context, self._handle()):
+            pass
+        again = 0
+        if reset or lost.gone:
+            again = self.reset(batches=None if reset else lost.gone)
+        return lost.acceptance().model_copy(update={"reset": again})
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._context.identity(self._handle()))
+
+
+def _condition(*, uri_glob: str | None, batches: Sequence[int] | None, outcomes: Sequence[str] | None) -> str:
+    """The SQL condition for ledger rows of these batches and outcomes, of uris that the glob matches whole."""
+    parts = ["true"]
+    if batches is not None:
+        parts.append(f"batch IN ({', '.join(str(int(number)) for number in batches)})" if batches else "false")
+    if outcomes is not None:
+        parts.append(f"outcome IN ({', '.join(map(quoted, outcomes))})" if outcomes else "false")
+    if uri_glob is not None:
+        parts.append(f"regexp_like(uri, {quoted(_pattern(uri_glob))})")
+    return " AND ".join(parts)
+
+
+def _pattern(glob: str) -> str:
+    """The regular expression of a shell's glob, in the engine's dialect (Python's own is not)."""
+
+    def piece(found: re.Match[str]) -> str:
+        text = found[0]
+        if text in _WILD:
+            return _WILD[text]
+        if found["members"]:
+            inside = re.sub(r"[\\\[\]&~^]", r"\\\g<0>", found["members"])
+            return f"[{'^' if found['negated'] else ''}{inside}]"
+        return re.escape(text)
+
+    pattern = _PIECES.sub(piece, glob)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SpecError(f"{glob!r} is no pattern: {error.msg}", hint="such as '*/2024-0[1-3]/*'") from None
+    return f"(?s)^{pattern}$"
 
 
 def _clear(uri: str) -> None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
-from lakeray.delta.staged import StagedFile
-from lakeray.delta.table import add_columns, create_table, open_table
+from lakeray.delta.staged import StagedFile, remove_staged
+from lakeray.delta.table import TableHandle, add_columns, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
-from lakeray.importer import quarantine
+from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
+from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
@@ -29,13 +30,12 @@ from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
 from lakeray.importer.output_files import BatchOutput
 from lakeray.importer.outputs import discard_outputs, tell_outputs, write_outputs
-from lakeray.importer.result import ObjectOutcome, Result, load_result, store_result
+from lakeray.importer.replace import PartitionsOut, WhereOut
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
 from lakeray.importer.summary import BatchSummary
+from lakeray.importer.take_out import LoadsOut, settled
 from lakeray.importer.write import Written, write_batch
-from lakeray.objects import join, open_store
-
-RESULT_KEY = "lakeray.result"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,18 +70,21 @@ class BatchProtocol:
             raise TableError(
                 "the table disappeared while it was imported into", uri=context.table.uri, hint="run again"
             )
-        handle.check_writable(mode=manifest.mode)
+        handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
         rules = rules_of(manifest, context.plan)
         outputs: list[BatchOutput] = []
         written = write_batch(context, manifest, handle, source_schema)
         staged = clock()
         new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
-        if rules is None:
+        if rules is None or manifest.going:
             outputs = self._write_outputs(manifest, written)
-            result = self._store_result(manifest, written, new, restores_checked, outputs=outputs)
+            result = self._result(manifest, written, new, restores_checked, outputs=outputs)
+            selection = self._selection(manifest, result, handle, written.table_schema)
+            if selection is None:
+                self._store(result)
             self._add_columns(new)
-            version, winner = self._commit(result, mode="overwrite" if manifest.mode == "overwrite" else "append")
-            won = winner.name == result.name
+            mode: Mode = "overwrite" if manifest.mode == "overwrite" else "append"
+            version, winner, won = self._commit(result, mode=mode, selection=selection)
         else:
             version, winner, won = self._merge(manifest, written, new, restores_checked, rules)
         committed = clock()
@@ -102,22 +105,20 @@ class BatchProtocol:
 
     def record(self, winner: Result, *, table_version: int) -> None:
         """Make quarantine, outputs and ledger say what ``winner`` did; idempotent."""
-        uri = self._context.table.quarantine_uri
+        uri, identity = self._context.table.quarantine_uri, self._identity
         if winner.replays is not None:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
-            quarantine.forget(
-                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
-            )
-        tombstones.record(self._identity, winner)
+            pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
+            if winner.reprocessed is None:
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+            quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
+        gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
+        if gone:
+            quarantine.forget_loads(uri, gone, pipeline=str(identity.pipeline), step=identity.step)
+        tombstones.record(identity, winner)
         failpoint("after_tombstones")
         if winner.quarantine_files:
-            if open_table(uri) is None:
-                create_table(
-                    uri,
-                    quarantine.SCHEMA,
-                    partition_by=[],
-                    properties={quarantine.BESIDE: self._identity.table_uri, **KEEP_LOG},
-                )
+            quarantine.prepare(uri, beside=identity.table_uri, properties=KEEP_LOG)
             commit_once(
                 uri,
                 app_id=self._identity.quarantine_app_id,
@@ -130,6 +131,10 @@ class BatchProtocol:
             )
         failpoint("after_quarantine_commit")
         tell_outputs(self._identity, winner)
+        if winner.reprocessed is not None:
+            failpoint("before_quarantine_leave")
+            quarantine.leave(uri, winner.reprocessed)
+            failpoint("after_quarantine_leave")
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
@@ -140,8 +145,13 @@ class BatchProtocol:
         What ``last``, the batch before, knew of schema and RESTOREs is passed on.
         """
         started = time.monotonic()
+        # Objects of which only quarantined rows were meant keep their place in the ledger, the rows theirs.
+        closed = manifest.objects if manifest.kind == "objects" else []
         outcomes = [
-            ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason) for item in manifest.objects
+            ObjectOutcome(planned=item, outcome="kept")
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
+            for item in closed
         ]
         result = Result(
             batch=manifest.batch,
@@ -159,10 +169,10 @@ class BatchProtocol:
         )
         uri = self._context.table.uri
         store_result(self._identity, result)
-        version, winner = self._commit(result, mode="append")
+        version, winner, won = self._commit(result, mode="append")
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=winner.name == result.name, duration_s=duration_s)
+        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
         if not summary.won:
             raise ExactlyOnceError(
                 f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
@@ -180,7 +190,8 @@ class BatchProtocol:
 
         def store(merged: Merged) -> dict[str, str]:
             attempt = replace(written, attempt=merged.attempt, outcomes=merged.outcomes, files=merged.files)
-            result = self._store_result(manifest, attempt, columns, restores_checked, tombstones=merged.tombstones)
+            result = self._result(manifest, attempt, columns, restores_checked, tombstones=merged.tombstones)
+            self._store(result)
             mine[result.name] = result
             return self._described(result)
 
@@ -201,7 +212,7 @@ class BatchProtocol:
         name = committed.metadata[RESULT_KEY]
         return committed.version, mine.get(name) or load_result(identity, name), committed.won
 
-    def _store_result(
+    def _result(
         self,
         manifest: Manifest,
         written: Written,
@@ -211,27 +222,44 @@ class BatchProtocol:
         tombstones: Sequence[StagedFile] = (),
         outputs: Sequence[BatchOutput] = (),
     ) -> Result:
-        result = Result(
+        return Result(
             batch=manifest.batch,
             attempt=written.attempt,
             run_id=self._context.run_id,
             manifest_nonce=manifest.nonce,
             created_at=self._context.now().isoformat(),
-            outcomes=written.outcomes,
+            outcomes=settled(written.outcomes),
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=[item.name for item in new],
+            new_columns=[item.name for item in new if not provenance.is_reserved(item.name)],
             expectations=written.expectations,
+            set_expectations=written.set_expectations,
             replays=manifest.replays,
             restores_checked=restores_checked,
+            provenance=written.stamped,
             tombstone_files=list(tombstones),
             outputs=list(outputs),
+            reprocessed=manifest.extra["reprocess"]["where"] if manifest.kind == "reprocess" else None,
         )
+
+    def _store(self, result: Result) -> None:
         failpoint("before_result")
         store_result(self._identity, result)
         failpoint("after_result")
-        return result
+
+    def _selection(
+        self, manifest: Manifest, result: Result, handle: TableHandle, schema: pa.Schema
+    ) -> Selection | None:
+        """The rows that the batch takes out of the table; None when it only adds, or overwrites everything."""
+        plan = self._context.plan
+        if manifest.going:
+            return LoadsOut.of(result, self._identity)
+        if manifest.mode == "overwrite" and plan.replace_where is not None:
+            return WhereOut.of(plan.replace_where, schema, partition_by=handle.partition_by, now=manifest.created_at)
+        if manifest.mode == "overwrite" and plan.partitions == "dynamic":
+            return PartitionsOut.of(result, handle)
+        return None
 
     def _write_outputs(self, manifest: Manifest, written: Written) -> list[BatchOutput]:
         prefix = self._identity.file_prefix(manifest.batch, written.attempt)
@@ -243,8 +271,14 @@ class BatchProtocol:
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode) -> tuple[int, Result]:
-        """Commit or find committed; the table's version and the winner's result."""
+    def _commit(self, result: Result, *, mode: Mode, selection: Selection | None = None) -> tuple[int, Result, bool]:
+        """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
+        if selection is not None:
+            exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
+            committed, own = exchange.commit()
+            failpoint("after_commit")
+            winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])
+            return committed.version, winner, own is not None
         committed = commit_once(
             self._context.table.uri,
             app_id=self._identity.app_id,
@@ -258,7 +292,7 @@ class BatchProtocol:
         failpoint("after_commit")
         name = committed.metadata[RESULT_KEY]
         winner = result if name == result.name else load_result(self._identity, name)
-        return committed.version, winner
+        return committed.version, winner, name == result.name
 
     @staticmethod
     def _described(result: Result) -> dict[str, str]:
@@ -277,14 +311,10 @@ class BatchProtocol:
             duration_s=duration_s,
             won=won,
             replays=manifest.replays,
+            rows_removed=winner.rows_removed,
         )
 
     def _discard(self, written: Written) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""
-        for root, files in (
-            (self._context.table.uri, written.files),
-            (self._context.table.quarantine_uri, written.quarantine_files),
-        ):
-            store = open_store(root)
-            for file in files:
-                store.delete(join(root, file.path))
+        remove_staged(self._context.table.uri, written.files)
+        remove_staged(self._context.table.quarantine_uri, written.quarantine_files)

@@ -15,6 +15,7 @@ from lakeray.importer.executor import Executor
 from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
+from lakeray.spec.model import Workflow
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Import, Mode, Step
 from lakeray.spec.tables import Table
@@ -24,9 +25,9 @@ from lakeray.spec.tables import Table
 class ImportContext:
     """One import step of one run.
 
-    ``keys`` holds the resolved mask keys by reference; ``table_uris`` the places of all tables of the file by name;
-    ``now`` is the clock (UTC); ``list_pages`` may replace the
-    store's own listing. ``task_memory_bytes`` is the aim for the memory of one task.
+    ``keys`` holds the resolved mask keys by reference, ``tables`` all tables of the workflow by name; ``now`` is the
+    clock (UTC); ``list_pages`` may replace the store's own listing. ``task_memory_bytes`` is the aim for the memory of
+    one task.
     """
 
     tenant: str
@@ -40,12 +41,40 @@ class ImportContext:
     observer: Observer
     now: Callable[[], datetime]
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    table_uris: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
     task_memory_bytes: int = 512 * 2**20
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None
     metrics: ImportMetrics = field(default_factory=ImportMetrics)
     metrics_file: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(
+        cls,
+        workflow: Workflow,
+        step_name: str,
+        *,
+        run_id: str,
+        executor: Executor,
+        observer: Observer,
+        now: Callable[[], datetime],
+    ) -> ImportContext:
+        """The context of an import step of ``workflow``; what a run alone knows is added with ``replace``."""
+        step = workflow.steps[step_name]
+        assert step.import_ is not None
+        return cls(
+            tenant=workflow.tenant,
+            workflow=workflow.workflow,
+            run_id=run_id,
+            step_name=step_name,
+            step=step,
+            source=workflow.sources[step.import_.from_],
+            table=workflow.tables[step.import_.into],
+            tables=workflow.tables,
+            executor=executor,
+            observer=observer,
+            now=now,
+        )
 
     def identity(self, handle: TableHandle) -> ImportId:
         """Who this import is for that table."""
@@ -72,6 +101,13 @@ class ImportContext:
     def mode(self) -> Mode:
         """How the step's objects get into the table."""
         return self.plan.mode
+
+    @property
+    def keeps_provenance(self) -> bool:
+        """Whether rows shall say where they came from: asked for, or needed by a policy that takes rows out again."""
+        source = self.source
+        needed = source.changed_objects == "replace" or source.deleted_objects == "delete"
+        return self.table.provenance or needed or self.step.compensate == "withdraw"
 
     def check_cancelled(self) -> None:
         """Raise Cancelled when a person asked the run to stop."""

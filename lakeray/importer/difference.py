@@ -7,19 +7,21 @@ and last uri are held. The comparison is exact: an object version is ``(uri, siz
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeray.importer.gone import COLUMNS as LOAD_COLUMNS
+from lakeray.importer.gone import LOADS, live_loads
 from lakeray.importer.ledger import IDENTITY, LOADED, SCHEMA, Ledger, identity_keys, latest, windows
 from lakeray.importer.source import Listing
 from lakeray.objects import LISTING
 
 WINDOW_ROWS = 250_000
 _COLUMNS = (*IDENTITY, "batch", "outcome", "tries", "recorded_at")
-_FINAL = pa.array(["loaded", "partly_loaded", "skipped", "poison"])
+_FINAL = pa.array(["loaded", "partly_loaded", "skipped", "poison", "withdrawn"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,8 @@ class Window:
 
     ``fresh`` has the listing's columns plus ``tries`` (int32, earlier failures) and ``changed`` (bool: another
     version of this uri was loaded before), one row an object to import. ``deleted`` counts loaded uris that are not
-    listed any more.
+    listed any more. Where the source's policies take rows out, ``replaced`` and ``vanished`` are the loads (columns:
+    ``gone.LOADS``) of objects that are fresh, or listed no more; ``held`` counts the uris of loads that are listed.
     """
 
     fresh: pa.Table
@@ -36,25 +39,34 @@ class Window:
     known: int
     changed: int
     deleted: int
+    replaced: pa.Table = field(default_factory=LOADS.empty_table)
+    vanished: pa.Table = field(default_factory=LOADS.empty_table)
+    held: int = 0
 
 
 def rested_difference(listing: Listing, ledger: Ledger | None) -> Iterator[Window]:
     """What ``listing`` holds that the ledger does not settle, without objects that are too young: they are not fresh
     yet, and not deleted either.
     """
-    for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix):
+    takes_out = listing.source.changed_objects == "replace" or listing.source.deleted_objects == "delete"
+    for window in difference(listing.pages(), ledger, prefix=listing.pattern.prefix, loads=takes_out):
         fresh = listing.rested(window.fresh)
-        yield (
-            window
-            if fresh is window.fresh
-            else replace(window, fresh=fresh, changed=pc.sum(fresh["changed"]).as_py() or 0)
-        )
+        vanished = listing.pattern.filter(window.vanished)  # of a narrower uri than earlier imports had, say
+        if listing.source.format == "delta":  # a log that is cleaned up takes no rows back
+            window = replace(window, deleted=0)  # noqa: PLW2901
+        if fresh is not window.fresh or vanished is not window.vanished:
+            yield replace(window, fresh=fresh, changed=pc.sum(fresh["changed"]).as_py() or 0, vanished=vanished)
+        else:
+            yield window
 
 
-def difference(pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix: str) -> Iterator[Window]:
+def difference(
+    pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix: str, loads: bool = False
+) -> Iterator[Window]:
     """Compare a listing (schema ``LISTING``, ascending by uri) of ``prefix`` with the ledger; without one everything
-    is fresh.
+    is fresh. ``loads`` asks for what may have to be taken out of the table, too.
     """
+    columns = (*_COLUMNS, *LOAD_COLUMNS) if loads else _COLUMNS
     if ledger is None:
         for table in windows(pages, rows=WINDOW_ROWS):
             yield compare(table, SCHEMA.empty_table(), prefix)
@@ -64,18 +76,19 @@ def difference(pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix
     for table in windows(pages, rows=WINDOW_ROWS):
         if pending is not None:
             last = pending["uri"][-1].as_py()
-            yield compare(pending, ledger.scan(after=after, up_to=last, columns=_COLUMNS), prefix)
+            yield compare(pending, ledger.scan(after=after, up_to=last, columns=columns), prefix, loads=loads)
             after = last
         pending = table
-    rest = ledger.scan(after=after, up_to=None, columns=_COLUMNS)
+    rest = ledger.scan(after=after, up_to=None, columns=columns)
     if pending is not None:
-        yield compare(pending, rest, prefix)
+        yield compare(pending, rest, prefix, loads=loads)
     elif rest.num_rows:
         deleted = _unlisted(latest(rest), pa.array([], pa.int32()), prefix)
-        yield Window(fresh=_empty(), listed=0, known=0, changed=0, deleted=len(deleted))
+        none = Window(fresh=_empty(), listed=0, known=0, changed=0, deleted=len(deleted))
+        yield _with_loads(none, LISTING.empty_table(), rest, prefix) if loads else none
 
 
-def compare(listing: pa.Table, rows: pa.Table, prefix: str) -> Window:
+def compare(listing: pa.Table, rows: pa.Table, prefix: str, *, loads: bool = False) -> Window:
     """What ``listing`` holds that the ledger's ``rows`` do not settle."""
     if rows.num_rows == 0:
         count = listing.num_rows
@@ -89,12 +102,27 @@ def compare(listing: pa.Table, rows: pa.Table, prefix: str) -> Window:
     tries = pc.if_else(failed, _taken(current, "tries", position), pa.scalar(0, pa.int32()))
     changed = pc.and_(pc.is_null(position), pc.is_in(fresh["uri"].combine_chunks(), value_set=elsewhere))
     still = pc.sum(pc.is_in(listing["uri"], value_set=elsewhere)).as_py() or 0
-    return Window(
+    window = Window(
         fresh=_fresh(fresh, tries, changed),
         listed=listing.num_rows,
         known=listing.num_rows - fresh.num_rows,
         changed=pc.sum(changed).as_py() or 0,
         deleted=len(elsewhere) - still,
+    )
+    return _with_loads(window, listing, rows, prefix) if loads else window
+
+
+def _with_loads(window: Window, listing: pa.Table, rows: pa.Table, prefix: str) -> Window:
+    """The window with the loads whose objects are not what the listing says."""
+    loads = live_loads(rows)
+    loads = loads.filter(pc.starts_with(loads["uri"], prefix))
+    listed = pc.is_in(loads["uri"], value_set=listing["uri"].combine_chunks())
+    held = loads.filter(listed)
+    return replace(
+        window,
+        replaced=held.filter(pc.is_in(held["uri"], value_set=window.fresh["uri"].combine_chunks())),
+        vanished=loads.filter(pc.invert(listed)),
+        held=pc.count_distinct(held["uri"]).as_py(),
     )
 
 

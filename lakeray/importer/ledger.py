@@ -10,7 +10,7 @@ that their commits name.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from lakeray.delta.commit import record_rows
 from lakeray.delta.query import file_count, query
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
 from lakeray.delta.upkeep import optimize
-from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.errors import ExactlyOnceError, RecordLost, TableError
 from lakeray.importer.identity import ImportId
 from lakeray.importer.result import ObjectOutcome, Result
 
@@ -52,17 +52,30 @@ SCHEMA = pa.schema(
         ("table_version", pa.int64()),
         ("run_id", pa.string()),
         ("recorded_at", pa.timestamp("us", tz="UTC")),
+        ("takes", pa.int64()),
+        ("rows_removed", pa.int64()),
+        ("provenance", pa.bool_()),
     ]
 )
 """``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any
 more), superseded (changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to
-import it again)."""
+import it again); or its rows of batch ``takes``, ``rows_removed`` of them, were taken out of the table: replaced,
+deleted, withdrawn, compensated (as a later step of the run failed; it is imported again). ``provenance``: its rows in
+the table say where they came from. Ledgers of earlier versions lack the last three columns."""
 
 IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
+GONE = ("replaced", "deleted", "withdrawn", "compensated")
 COMPACT_FILES = 100
 _OWNER = "lakeray.app_id"
 KEEP_LOG = {"delta.logRetentionDuration": "interval 3650 days"}  # its log says which result recorded a batch
+
+_NEWEST_FIRST = "ORDER BY batch DESC, uri, recorded_at DESC"
+_VERSIONS = (
+    f"SELECT {', '.join(IDENTITY)}, batch, recorded_at FROM this "  # noqa: S608 - names of this module
+    "WHERE uri IN (SELECT uri FROM ({chosen}))"
+)
+_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +92,13 @@ class Ledger:
     def open(self) -> TableHandle | None:
         """The table behind it, or None when nothing was recorded yet.
 
-        Raises ExactlyOnceError when it is the ledger of an earlier table under the same path.
+        Raises RecordLost when it is damaged, ExactlyOnceError when it is the ledger of an earlier table under the
+        same path.
         """
         try:
             handle = open_table(self.identity.ledger_uri)
         except TableError as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the ledger cannot be read: {error.message}",
                 uri=self.identity.ledger_uri,
                 hint="run `lakeray ledger rebuild`: it is made again from manifests, results and the table's history",
@@ -113,13 +127,16 @@ class Ledger:
 
     def record(self, result: Result, *, table_version: int) -> None:
         """Append the batch's rows, once however often it is called."""
-        if self.open() is None:
+        handle = self.open()
+        if handle is None:
             create_table(
                 self.identity.ledger_uri,
                 SCHEMA,
                 partition_by=[],
                 properties={_OWNER: self.identity.app_id, **KEEP_LOG},
             )
+        else:
+            _widen(handle)
         rows = outcome_rows(result, table_version=table_version)
         record_rows(
             self.identity.ledger_uri,
@@ -149,6 +166,7 @@ class Ledger:
         clock = pa.scalar(now, SCHEMA.field("recorded_at").type)
         columns["recorded_at"] = pc.if_else(pc.greater(behind, clock), behind, clock)
         full = pa.table([columns.get(field.name, pa.nulls(count, field.type)) for field in SCHEMA], schema=SCHEMA)
+        _widen(handle)
         app_id = f"{self.identity.ledger_app_id}/reset-{uuid.uuid4().hex}"
         record_rows(self.identity.ledger_uri, full, app_id=app_id, number=1, prefix="reset")
         return count
@@ -158,24 +176,45 @@ class Ledger:
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table().select(list(columns))
-        where = [f"uri > {_quoted(after)}"] if after is not None else []
-        where += [f"uri <= {_quoted(up_to)}"] if up_to is not None else []
+        where = [f"uri > {quoted(after)}"] if after is not None else []
+        where += [f"uri <= {quoted(up_to)}"] if up_to is not None else []
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        return query(handle, f"SELECT {', '.join(columns)} FROM this{condition}")  # noqa: S608 - quoted
+        return query(handle, f"SELECT {_selected(handle, columns)} FROM this{condition}")  # noqa: S608 - quoted
 
-    def rows(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+    def rows(self, condition: str = "true") -> pa.Table:
         """Rows for which the SQL ``condition`` holds, newest batch first."""
         handle = self.open()
         if handle is None:
             return SCHEMA.empty_table()
-        tail = f" LIMIT {limit}" if limit is not None else ""
-        return query(handle, f"SELECT * FROM this WHERE {condition} ORDER BY batch DESC, uri, recorded_at DESC{tail}")  # noqa: S608
+        return query(handle, f"SELECT * FROM {_whole(handle)} WHERE {condition} {_NEWEST_FIRST}")  # noqa: S608 - quoted
+
+    def current(self, condition: str = "true", *, limit: int | None = None) -> pa.Table:
+        """Of each object version the row that counts, where the SQL ``condition`` holds for it, newest batch first.
+
+        At most ``limit``; then memory holds a few times as many rows, however long the ledger is.
+        """
+        handle = self.open()
+        page = None if limit is None else 4 * limit + _PAGE
+        while handle is not None:
+            chosen = f"SELECT * FROM {_whole(handle)} WHERE {condition} {_NEWEST_FIRST}"  # noqa: S608 - quoted
+            chosen += "" if page is None else f" LIMIT {page}"
+            rows = query(handle, chosen)
+            counting = _counting(rows, query(handle, _VERSIONS.format(chosen=chosen)))
+            if page is None or limit is None or counting.num_rows >= limit or rows.num_rows < page:
+                return counting.slice(0, limit)
+            page *= 4  # most of these were replaced by later ones: look further back
+        return SCHEMA.empty_table()
 
     def compact(self) -> None:
         """Merge its files when there are many: scans stay fast and nothing else changes."""
         handle = self.open()
         if handle is not None and file_count(handle) > COMPACT_FILES:
             optimize(handle.uri)
+
+
+def batches_of_run(ledger: Ledger, run_id: str) -> list[int]:
+    """The batches that a run committed."""
+    return sorted(set(ledger.rows(f"run_id = {quoted(run_id)}")["batch"].to_pylist()))
 
 
 def latest(rows: pa.Table) -> pa.Table:
@@ -188,6 +227,16 @@ def latest(rows: pa.Table) -> pa.Table:
     keys = identity_keys(ordered)
     first = pa.compute.index_in(keys, value_set=keys)
     return ordered.filter(pa.compute.equal(first, pa.array(range(len(keys)), pa.int32())))
+
+
+def _counting(rows: pa.Table, versions: pa.Table) -> pa.Table:
+    """Those of ``rows`` that no other of all the ``versions`` of their objects replaces."""
+    if rows.num_rows == 0:
+        return rows
+    newest = latest(versions)
+    place = pc.index_in(identity_keys(rows), value_set=identity_keys(newest))
+    same = [pc.equal(rows[name], newest[name].take(place)) for name in ("batch", "recorded_at")]
+    return latest(rows.filter(pc.and_(*same)))
 
 
 def identity_keys(table: pa.Table) -> pa.Array:
@@ -207,7 +256,7 @@ def outcome_rows(result: Result, *, table_version: int) -> pa.Table:
     """The ledger rows of one batch, sorted by uri so that scans can skip."""
     recorded_at = datetime.now(UTC)
     outcomes = sorted(result.outcomes, key=lambda outcome: outcome.planned.info.uri)
-    rows = [_row(outcome, result, table_version, recorded_at) for outcome in outcomes]
+    rows = [_row(outcome, result, table_version, recorded_at) for outcome in outcomes if outcome.outcome != "kept"]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -238,11 +287,37 @@ def _row(outcome: ObjectOutcome, result: Result, table_version: int, recorded_at
         "replays": result.replays,
         "table_version": table_version,
         "run_id": result.run_id,
-        "recorded_at": recorded_at,
+        # Of a version that is loaded anew in the batch that takes out its earlier rows, being loaded counts.
+        "recorded_at": recorded_at - timedelta(microseconds=outcome.planned.takes is not None),
+        "takes": outcome.planned.takes,
+        "rows_removed": outcome.rows_removed if outcome.planned.takes is not None else None,
+        "provenance": result.provenance,
     }
 
 
-def _quoted(text: str) -> str:
+def _widen(handle: TableHandle) -> None:
+    """Give an earlier version's ledger today's columns."""
+    if len(handle.schema) < len(SCHEMA):
+        add_columns(handle.uri, list(SCHEMA))
+
+
+def _selected(handle: TableHandle, columns: Iterable[str]) -> str:
+    """The columns as SQL; null for one that an earlier version's ledger lacks."""
+    known = set(handle.schema.names)
+    absent = {name: _SQL_TYPES[SCHEMA.field(name).type] for name in columns if name not in known}
+    return ", ".join(f'CAST(NULL AS {absent[name]}) AS "{name}"' if name in absent else f'"{name}"' for name in columns)
+
+
+def _whole(handle: TableHandle) -> str:
+    """The ledger with all of today's columns, as SQL."""
+    return f"(SELECT {_selected(handle, SCHEMA.names)} FROM this)"  # noqa: S608 - names of ours
+
+
+_SQL_TYPES = {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
+
+
+def quoted(text: str) -> str:
+    """``text`` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 

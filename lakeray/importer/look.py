@@ -78,27 +78,31 @@ def plan(context: ImportContext) -> PlanSummary:
     identity = context.identity(handle) if handle else None
     ledger = Ledger(identity) if identity else None
     pending = load_manifest(identity, ledger.recorded() + 1) if identity and ledger else None
-    listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
+    listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
     planner = Planner(source=context.source, limits=context.plan.batch)
-    batches, new, size_bytes = 0, 0, 0
+    batches, new, size_bytes, gone = 0, 0, 0, 0
     samples: list[str] = []
 
     def take(objects: list[PlannedObject]) -> None:
-        nonlocal batches, new, size_bytes
+        nonlocal batches, new, size_bytes, gone
         readable = [item for item in objects if item.skip is None]
         batches += bool(objects)
         new += len(readable)
+        gone += sum(item.fate is not None for item in objects)
         size_bytes += sum(item.info.size for item in readable)
         samples.extend(item.info.uri for item in readable[: SAMPLE_URIS - len(samples)])
 
     for window in rested_difference(listing, ledger):
         for objects in planner.feed(window):
             take(objects)
-    take(planner.rest())
+    for objects in planner.finish():
+        take(objects)
     if pending is not None:
         notes.append(
             f"batch {pending.batch} ({len(pending.objects)} objects) was planned and not finished: a run begins with it"
         )
+    if gone:
+        notes.append(f"the rows of {gone} loads of objects that changed or are gone would be taken out")
     if context.mode == "overwrite" and (new or planner.deleted):
         notes.append("mode overwrite reads everything that is listed and replaces the table in one commit")
     return PlanSummary(
@@ -123,11 +127,11 @@ def discover(
     name: str, source: Source, *, ledger: Ledger | None, executor: Executor, now: Callable[[], datetime]
 ) -> DiscoverySummary:
     """List the source, read a sample, compare with ``ledger`` where there is one."""
-    listing = open_listing(source, now=now)
+    listing = open_listing(source, now=now, ledger=ledger)
     totals = _Totals()
     for window in rested_difference(listing, ledger):
         totals.add(window)
-    found = open_listing(source, now=now)
+    found = open_listing(source, now=now, ledger=ledger)
     for page in found.pages():
         totals.page(page)
     tasks = [SampleTask(objects=(item,), source=source) for item in choose_sample(totals.sample)]

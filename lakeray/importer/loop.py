@@ -7,15 +7,18 @@ written by the same planner; when another importer writes one, the comparison be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table
+from lakeray.delta.table import TableHandle, create_table, open_table, require_table, set_properties
 from lakeray.delta.tags import set_tags
-from lakeray.errors import TransformError, UnsupportedTable
+from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
+from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
@@ -23,10 +26,11 @@ from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import ChangeRules
-from lakeray.importer.overwrite import overwrite_plan
+from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
-from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
+from lakeray.importer.reprocess import Choice, plan_reprocess
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -40,6 +44,7 @@ from lakeray.importer.schema import (
 )
 from lakeray.importer.source import Listing, open_listing
 from lakeray.importer.tally import Tally
+from lakeray.importer.wanted import with_wanted
 
 
 class _Overtaken(Exception):
@@ -55,6 +60,7 @@ class ImportLoop:
     _schema: pa.Schema | None = None
     _recorded: int = 0
     _restores_checked: int = 0
+    _refused_upto: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -75,15 +81,46 @@ class ImportLoop:
                 continue
             return
 
+    def reprocess(self, choice: Choice) -> None:
+        """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
+
+        Called again after an error, it goes on; rows that it refused anew are not taken twice. Raises what ``drain``
+        raises, and ImportFailed where there is nothing to go on with.
+        """
+        handle = open_table(self.context.table.uri)
+        if handle is None or self.context.mode == "overwrite":
+            raise ImportFailed(
+                f"rows cannot be reprocessed into {self.context.table.uri}",
+                uri=self.context.table.uri,
+                hint="the table is not there yet" if handle is None else "mode overwrite reads its objects whole: run",
+            )
+        handle.check_writable(mode=self.context.mode)
+        while True:
+            self.context.check_cancelled()
+            self._recover(handle)
+            if self._refused_upto is None:
+                self._refused_upto = self._recorded
+            plan = plan_reprocess(self.context, self.context.identity(handle), choice, upto=self._refused_upto)
+            if plan is None:
+                return
+            with suppress(_Overtaken):
+                self._import(handle, plan.objects, extra=plan.extra)
+            handle = require_table(self.context.table.uri)
+
     def _pass(self, *, retry_failed: bool) -> None:
         context = self.context
         handle = open_table(context.table.uri)
         if handle is not None:
             handle.check_writable(mode=context.mode)
             self._recover(handle)
-        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages)
-        planner = Planner(source=context.source, limits=context.plan.batch, retry_failed=retry_failed)
-        for objects in self._plan(handle, listing, planner):
+            if context.table.feed_properties:
+                handle = set_properties(context.table.uri, context.table.feed_properties)
+        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
+        listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
+        apart = context.mode in ("merge", "scd2")
+        planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
+        for objects in self._plan(ledger, listing, planner):
+            self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
@@ -106,29 +143,39 @@ class ImportLoop:
             if table is not None and name.casefold() not in columns:
                 self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
-    def _plan(self, handle: TableHandle | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
+    def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
-        ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
         if context.mode == "overwrite":
             yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
-        rest = planner.rest()
-        if rest:
-            yield rest
+        yield from planner.finish()
+
+    def _warn_of_others(self, handle: TableHandle | None) -> None:
+        plan = self.context.plan
+        if handle is None or plan.mode != "overwrite" or plan.replace_where is not None or plan.partitions != "all":
+            return
+        others = other_imports(self.context.identity(handle), handle.properties)
+        if others:
+            self.tally.note(
+                f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
+                "and they do not write it again"
+            )
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
-        samples = self._sample(objects)
+        samples = self._sample(choose_sample(_readable(objects)))
         self._schema = first_schema(context.source, samples)
-        properties = {**context.table.properties, **context.table_properties}
+        properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
+            self._schema = with_wanted(self._schema, objects, self._sample, context)
             made = output_schema(context.step, self._schema, now=context.now(), keys=task_keys(context))
             schema = table_schema_for(made)
             rules = ChangeRules.of(context.plan)
             schema = rules.table_schema(schema) if rules else schema
+            schema = provenance.with_fields(schema) if context.keeps_provenance else schema
             create_table(
                 context.table.uri, schema, partition_by=list(context.table.partition_by), properties=properties
             )
@@ -140,16 +187,22 @@ class ImportLoop:
         Ledger(context.identity(handle)).recorded()  # refuses a ledger that belongs to an earlier table under this path
         return handle
 
-    def _sample(self, objects: list[PlannedObject]) -> list[Sampled]:
-        readable = [item for item in objects if item.skip is None]
-        tasks = [SampleTask(objects=(item,), source=self.context.source) for item in choose_sample(readable)]
+    def _sample(self, objects: Sequence[PlannedObject], wanted: frozenset[str] = frozenset()) -> list[Sampled]:
+        tasks = [SampleTask(objects=(item,), source=self.context.source, wanted=wanted) for item in objects]
         found: list[Sampled] = []
         for told in self.context.executor.run(tasks):
             if isinstance(told.message, list):
                 found.extend(told.message)
         return sorted(found, key=lambda sample: sample.uri)
 
-    def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:
+    def _import(
+        self,
+        handle: TableHandle,
+        objects: list[PlannedObject],
+        *,
+        replays: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
@@ -161,6 +214,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
+            extra=extra,
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
@@ -185,8 +239,8 @@ class ImportLoop:
 
     def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
         if self._schema is None:
-            self._schema = first_schema(self.context.source, self._sample(objects))
-        hinted = with_hints(self._schema, self.context.source)
+            self._schema = first_schema(self.context.source, self._sample(choose_sample(_readable(objects))))
+        hinted = with_wanted(with_hints(self._schema, self.context.source), objects, self._sample, self.context)
         return with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
 
     def _recover(self, handle: TableHandle) -> None:
@@ -202,8 +256,12 @@ class ImportLoop:
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
         for batch, objects in lost.batches:
-            self._import(handle, objects, replays=batch)
+            self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(
                 f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
             )
         self._restores_checked = lost.version  # not the newest version: there may have been another RESTORE since
+
+
+def _readable(objects: list[PlannedObject]) -> list[PlannedObject]:
+    return [item for item in objects if item.skip is None]

@@ -10,42 +10,55 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from lakeray.errors import ExactlyOnceError, ObjectExists, ObjectNotFound
+from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, ObjectExists, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
+"""A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole."""
+Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedObject:
-    """One object version of a batch. ``tries`` counts earlier failures; ``skip`` says why it is recorded without
-    being read.
+    """One object version of a batch.
+
+    ``tries`` counts earlier failures; ``skip`` says why it is recorded without being read. With a ``fate`` it is a
+    version whose rows go: those that batch ``takes`` had brought into the table.
     """
 
     info: ObjectInfo
     tries: int = 0
     skip: str | None = None
+    fate: Fate | None = None
+    takes: int | None = None
+
+    @classmethod
+    def going(cls, info: ObjectInfo, *, fate: Fate, takes: int) -> PlannedObject:
+        """A version whose rows go."""
+        return cls(info=info, skip=fate, fate=fate, takes=takes)
 
     def to_list(self) -> list[Any]:
         """The JSON form: a list, because a manifest holds many."""
         info = self.info
         modified_us = (info.modified_at - _EPOCH) // timedelta(microseconds=1)
-        return [info.uri, info.size, info.etag, info.version_id, modified_us, self.tries, self.skip]
+        row = [info.uri, info.size, info.etag, info.version_id, modified_us, self.tries, self.skip]
+        return row if self.fate is None else [*row, self.fate, self.takes]
 
     @classmethod
     def from_list(cls, row: list[Any]) -> PlannedObject:
         """The inverse of ``to_list``."""
-        uri, size, etag, version_id, modified_us, tries, skip = row
+        uri, size, etag, version_id, modified_us, tries, skip = row[:7]
+        fate, takes = row[7:] or (None, None)
         modified_at = _EPOCH + timedelta(microseconds=modified_us)
         info = ObjectInfo(uri=uri, size=size, etag=etag, version_id=version_id, modified_at=modified_at)
-        return cls(info=info, tries=tries, skip=skip)
+        return cls(info=info, tries=tries, skip=skip, fate=fate, takes=takes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +79,16 @@ class Manifest:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def going(self) -> list[PlannedObject]:
+        """Object versions whose rows go."""
+        return [planned for planned in self.objects if planned.fate is not None]
+
+    @property
+    def kind(self) -> Literal["objects", "reprocess"]:
+        """Whether whole objects are imported, or rows of theirs that are in quarantine (``extra["reprocess"]``)."""
+        return "reprocess" if "reprocess" in self.extra else "objects"
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the objects to be read."""
         return sum(planned.info.size for planned in self.objects if planned.skip is None)
@@ -74,7 +97,7 @@ class Manifest:
         """The stored form."""
         return orjson.dumps(
             {
-                "format": FORMAT,
+                "format": FORMAT if self.kind == "objects" else REPROCESS_FORMAT,
                 "batch": self.batch,
                 "app_id": self.app_id,
                 "source_uri": self.source_uri,
@@ -90,10 +113,12 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, uri: str) -> Manifest:
-        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        """Read the stored form. Raises RecordLost when it is damaged, ExactlyOnceError when it is newer than
+        this version.
+        """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != (REPROCESS_FORMAT if "reprocess" in raw["extra"] else FORMAT):
                 raise ExactlyOnceError(
                     "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -101,10 +126,10 @@ class Manifest:
             raw["objects"] = [PlannedObject.from_list(row) for row in raw["objects"]]
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the manifest {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version; the batch cannot be finished without it",
+                hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
 
 
@@ -122,6 +147,7 @@ def new_manifest(
     mode: Mode,
     now: datetime,
     replays: int | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> Manifest:
     """A plan that is not stored yet."""
     return Manifest(
@@ -134,6 +160,7 @@ def new_manifest(
         mode=mode,
         objects=objects,
         replays=replays,
+        extra=extra or {},
     )
 
 
@@ -145,6 +172,19 @@ def is_planned(identity: ImportId, batch: int) -> bool:
     except ObjectNotFound:
         return False
     return True
+
+
+def newest_planned(identity: ImportId) -> int:
+    """The highest batch that has a manifest, 0 when none has."""
+    folder = join(identity.folder, "manifests", "")
+    newest = 0
+    try:
+        for page in open_store(folder).list(folder):
+            names = [uri.rpartition("/")[2].removesuffix(".json") for uri in page["uri"].to_pylist()]
+            newest = max([newest, *(int(name) for name in names if name.isdigit())])
+    except ObjectNotFound:  # a local folder that is gone
+        return 0
+    return newest
 
 
 def store_manifest(identity: ImportId, manifest: Manifest) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
 from lakeray.importer.difference import compare
+from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import SCHEMA, Ledger
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.planner import Planner
 from lakeray.importer.source import Listing
-from lakeray.objects import LISTING, ObjectInfo
+from lakeray.objects import LISTING, ObjectInfo, join, open_store, relative
+
+_PIPELINE = "lakeray.pipeline."
 
 
 def overwrite_plan(
@@ -42,3 +45,24 @@ def overwrite_plan(
         )
     tries = dict(zip(window.fresh["uri"].to_pylist(), window.fresh["tries"].to_pylist(), strict=True))
     yield [PlannedObject(info=ObjectInfo(**row), tries=tries.get(row["uri"], 0)) for row in table.to_pylist()]
+
+
+def other_imports(identity: ImportId, properties: Mapping[str, str]) -> list[str]:
+    """The other imports that keep records in the table, as ``workflow/step``: an overwrite removes their rows.
+
+    Of a workflow that did not create the table (``properties`` are the table's) only the uuid is known.
+    """
+    names = {uuid: name.removeprefix(_PIPELINE) for name, uuid in properties.items() if name.startswith(_PIPELINE)}
+    root = join(identity.table_uri, "_lakeray", "")
+    store = open_store(root)
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        page = next(store.list(root, start_after=after), None)
+        if page is None or not page.num_rows:
+            return found
+        pipeline, _, rest = relative(page["uri"][0].as_py(), root).partition("/")
+        step = rest.partition("/")[0]
+        if (pipeline, step) != (str(identity.pipeline), identity.step):
+            found.append(f"{names.get(pipeline, pipeline)}/{step}")
+        after = join(root, pipeline, step) + "/\U0010ffff"  # one listing for each import, whatever it keeps

@@ -31,11 +31,13 @@ from lakeray.transform.record import records
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piped:
-    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances
-    with the reader's refusals.
+    """``table`` is ready to be written, ``numbers`` are the record numbers of its rows (null after a hook that made or
+    took rows), ``quarantined`` (schema ``QUARANTINED``) is to be explained; ``rows`` balances with the reader's
+    refusals.
     """
 
     table: pa.Table
+    numbers: pa.Int64Array
     quarantined: pa.Table
     rows: Rows
 
@@ -110,7 +112,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows, info)
+        out, numbers, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -124,7 +126,7 @@ class Pipeline:
         )
         if not balance.balanced:
             raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
-        return Piped(table=out, quarantined=quarantined, rows=balance)
+        return Piped(table=out, numbers=numbers, quarantined=quarantined, rows=balance)
 
     def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
         """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
@@ -164,7 +166,9 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(
+        self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo
+    ) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
         refused: list[pa.Table] = []
         marked = self._marker.flag(table, rows) if self._marker else None
@@ -181,15 +185,17 @@ class Pipeline:
         if fitted.refused:
             keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
             refused.append(self._misfits(table, rows, fitted.refused, prefix="table"))
-            out = out.filter(keep)
+            out, rows = out.filter(keep), rows.filter(keep)
         if self._marker and marked is not None:
             out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
-        return out, refused
+        return out, rows, refused
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
-        for name, item in self.expectations.items():
-            update = {"checked": item.checked + checked, "violated": item.violated + violations.get(name, 0)}
-            self.expectations[name] = item.model_copy(update=update)
+        seen = {
+            name: ExpectationSummary(on_violation=item.on_violation, checked=checked, violated=violations.get(name, 0))
+            for name, item in self.expectations.items()
+        }
+        self.expectations = ExpectationSummary.summed((self.expectations, seen))
 
     def _new_coercer(self) -> Coercer:
         return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))
@@ -218,10 +224,15 @@ def _all_but(count: int, left_out: set[int]) -> pa.BooleanArray:
     return pa.array(mask)
 
 
+def program_of(step: Step, *, now: datetime, keys: Mapping[str, bytes]) -> Program:
+    """The step's program by itself, to be asked about columns. Raises TransformError for a wrong expression."""
+    return Program(program_spec(step), now=now, seed=0, keys=keys)
+
+
 def output_schema(step: Step, source_schema: pa.Schema, *, now: datetime, keys: Mapping[str, bytes]) -> pa.Schema:
     """The columns that the step makes of a source's. Raises TransformError for an expression that cannot be planned."""
     with_rescued = pa.schema([*source_schema, pa.field(RESCUED, pa.string())])
-    program = Program(program_spec(step), now=now, seed=0, keys=keys)
+    program = program_of(step, now=now, keys=keys)
     if program.needs_object:
         with_rescued = with_rescued.append(pa.field(OBJECT, OBJECT_TYPE))
     made = program.output_schema(with_rescued)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from lakeray.delta.log import find_transaction, find_transactions
 from lakeray.delta.table import TableHandle, require_table
-from lakeray.errors import ExactlyOnceError, ImportFailed
-from lakeray.importer.batch import RESULT_KEY, BatchProtocol
+from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError, ImportFailed, RecordLost
+from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
-from lakeray.importer.manifest import PlannedObject, is_planned
+from lakeray.importer.manifest import PlannedObject, is_planned, load_manifest
 from lakeray.importer.restores import lost_batches
-from lakeray.importer.result import Result, load_result
+from lakeray.importer.result import RESULT_KEY, Result, accepted_name, load_result
 from lakeray.objects import ObjectInfo
 
 
@@ -36,9 +37,8 @@ def record_committed(context: ImportContext, handle: TableHandle) -> Iterator[in
         raise ExactlyOnceError(
             f"the ledger has recorded batch {recorded}, but the table knows {found}",
             uri=handle.uri,
-            hint="the table was recreated, or delta.setTransactionRetentionDuration let its ids expire: unset that "
-            "property; to import "
-            f"everything again into the table as it is, move {identity.folder} away",
+            hint="the table was replaced by an older copy, or let its ids expire (unset its property "
+            f"delta.setTransactionRetentionDuration); {WITHOUT_A_BACKUP}",
         )
     check_plans(identity, max(recorded, version or 0))
     protocol = BatchProtocol(context, identity)
@@ -60,26 +60,30 @@ def check_plans(identity: ImportId, newest: int) -> None:
         f"batch {newest + 2} was planned, so batch {newest + 1} had been recorded, but neither table nor ledger "
         "know it",
         uri=identity.table_uri,
-        hint="restore table and ledger from one backup; to import everything again into the table as it is, "
-        f"move {identity.folder} away",
+        hint=f"restore table and ledger from one backup; {WITHOUT_A_BACKUP}",
     )
 
 
 def committed_results(identity: ImportId, handle: TableHandle, numbers: range) -> Iterator[tuple[Result, int]]:
     """The results that the table's commits of these batches name, with the table versions that they became.
 
-    Raises ExactlyOnceError when a commit or a result is gone.
+    Raises RecordLost when a commit or a result is gone and nobody accepted that.
     """
     commits = find_transactions(handle.uri, app_id=identity.app_id, numbers=numbers, version=handle.version)
     for number in numbers:
         commit = commits.get(number)
-        if commit is None:
-            raise ExactlyOnceError(
+        if commit is not None:
+            yield load_result(identity, commit.metadata()[RESULT_KEY]), commit.version
+            continue
+        try:
+            accepted = load_result(identity, accepted_name(number))
+        except RecordLost as error:
+            raise RecordLost(
                 f"batch {number} is in the table and not in the ledger, and its commit is no longer in the table's log",
                 uri=handle.uri,
-                hint="restore the ledger folder from a backup or a bucket version",
-            )
-        yield load_result(identity, commit.metadata()[RESULT_KEY]), commit.version
+                hint=f"restore the ledger folder from a backup or a bucket version; {WITHOUT_A_BACKUP}",
+            ) from error
+        yield accepted, 0
 
 
 def last_result(identity: ImportId) -> Result | None:
@@ -96,6 +100,12 @@ def last_result(identity: ImportId) -> Result | None:
             hint="run `lakeray ledger rebuild`",
         )
     return load_result(identity, commit.metadata()[RESULT_KEY])
+
+
+def reprocessed(identity: ImportId, batch: int) -> dict[str, Any] | None:
+    """What the manifest of ``batch`` says beside its objects when it took rows out of quarantine; None for others."""
+    manifest = load_manifest(identity, batch)
+    return manifest.extra if manifest is not None and manifest.kind == "reprocess" else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +126,14 @@ def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, n
     if handle.version <= checked:
         return Lost(version=checked)
     ledger, overwrite = Ledger(identity), context.mode == "overwrite"
-    lost = lost_batches(ledger, identity.table_uri, current=handle.version, checked=checked, overwrite=overwrite)
+    lost = lost_batches(
+        ledger,
+        identity.table_uri,
+        current=handle.version,
+        checked=checked,
+        overwrite=overwrite,
+        partial=lambda batch: reprocessed(identity, batch) is not None,
+    )
     if not lost:
         return Lost(version=handle.version)
     names = ", ".join(str(number) for number in lost)
@@ -131,9 +148,13 @@ def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, n
     if policy == "keep":
         note(f"a RESTORE took the rows of batch {names} out of the table; on_restore: keep leaves it so")
         return Lost(version=handle.version)
-    columns = ["uri", "size", "etag", "version_id", "modified_at"]
-    planned = [
-        (number, [PlannedObject(info=ObjectInfo(**row)) for row in rows.select(columns).sort_by("uri").to_pylist()])
-        for number, rows in lost.items()
-    ]
+    planned = [(number, [_again(row) for row in rows.sort_by("uri").to_pylist()]) for number, rows in lost.items()]
     return Lost(version=handle.version, batches=planned)
+
+
+def _again(row: dict[str, Any]) -> PlannedObject:
+    """What a ledger row says was done, to be done once more."""
+    info = ObjectInfo(**{name: row[name] for name in ("uri", "size", "etag", "version_id", "modified_at")})
+    if row["takes"] is not None:
+        return PlannedObject.going(info, fate=row["outcome"], takes=row["takes"])
+    return PlannedObject(info=info)

@@ -13,21 +13,27 @@ from typing import Any, Literal
 import orjson
 
 from lakeray.delta.staged import StagedFile
-from lakeray.errors import AccessDenied, ExactlyOnceError, ObjectNotFound
+from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.output_files import BatchOutput
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
-FORMAT = 1
-Outcome = Literal["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]
+FORMAT, REPROCESS_FORMAT = 1, 2
+RESULT_KEY = "lakeray.result"
+"""Where a commit names the result of its batch."""
+Outcome = Literal[
+    "loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept",
+    "replaced", "deleted", "withdrawn", "compensated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
+    could not be read.
     """
 
     planned: PlannedObject
@@ -38,6 +44,7 @@ class ObjectOutcome:
     error: str | None = None
     line: int | None = None
     column: int | None = None
+    rows_removed: int = 0
 
     @property
     def tries(self) -> int:
@@ -49,12 +56,14 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
+        removed = {"removed": self.rows_removed} if self.rows_removed else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
+            **removed,
         }
 
     @classmethod
@@ -70,14 +79,16 @@ class ObjectOutcome:
             error=error,
             line=line,
             column=column,
+            rows_removed=raw.get("removed", 0),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``tombstone_files`` hold the deletes that are remembered; ``outputs``
-    are files of other formats.
+    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
+    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered,
+    ``outputs`` are files of other formats.
     """
 
     batch: int
@@ -91,11 +102,26 @@ class Result:
     source_schema: dict[str, str]
     new_columns: list[str] = field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    accepted: bool = False
+    provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
     outputs: list[BatchOutput] = field(default_factory=list)
+    reprocessed: str | None = None
+    """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
+
+    @property
+    def gone(self) -> list[PlannedObject]:
+        """Object versions whose rows the batch took out of the table."""
+        return [item.planned for item in self.outcomes if item.planned.fate and item.outcome == item.planned.fate]
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows that the batch took out of the table."""
+        return sum(outcome.rows_removed for outcome in self.outcomes)
 
     @property
     def rows(self) -> Rows:
@@ -110,21 +136,24 @@ class Result:
     def to_bytes(self) -> bytes:
         """The stored form."""
         raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        raw["format"] = FORMAT
+        raw["format"] = FORMAT if self.reprocessed is None else REPROCESS_FORMAT
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
         raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
         raw["outputs"] = [output.to_json() for output in self.outputs]
-        raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        for kind in ("expectations", "set_expectations"):
+            raw[kind] = {name: item.model_dump() for name, item in getattr(self, kind).items()}
         return orjson.dumps(raw)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, uri: str) -> Result:
-        """Read the stored form. Raises ExactlyOnceError when it is damaged or newer than this version."""
+        """Read the stored form. Raises RecordLost when it is damaged, ExactlyOnceError when it is newer than
+        this version.
+        """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != (FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -134,18 +163,25 @@ class Result:
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["outputs"] = [BatchOutput.from_json(item) for item in raw.get("outputs", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            found = raw.pop("set_expectations", {})
+            raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactlyOnceError(
+            raise RecordLost(
                 f"the result {uri} cannot be read: {error}",
                 uri=uri,
-                hint="restore the file from a backup or a bucket version",
+                hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
 
 
 def result_uri(identity: ImportId, name: str) -> str:
     """Where the result of that name is."""
     return join(identity.folder, "results", name)
+
+
+def accepted_name(batch: int) -> str:
+    """Where a lost result's substitute is looked for when the table's log no longer names the true one."""
+    return f"{batch:010d}-accepted.json"
 
 
 def store_result(identity: ImportId, result: Result) -> None:
@@ -155,14 +191,14 @@ def store_result(identity: ImportId, result: Result) -> None:
 
 
 def load_result(identity: ImportId, name: str) -> Result:
-    """Read it. Raises ExactlyOnceError when it is gone."""
+    """Read it. Raises RecordLost when it is gone or damaged."""
     uri = result_uri(identity, name)
     try:
         data = open_store(uri).read(uri)
     except ObjectNotFound as error:
-        raise ExactlyOnceError(
+        raise RecordLost(
             f"the table's log names the result {name}, but it is gone",
             uri=uri,
-            hint="restore the file from a backup or a bucket version: nothing else says what that batch did",
+            hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
         ) from error
     return Result.from_bytes(data, uri=uri)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeray.errors import ImportFailed
+from lakeray.importer import provenance
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.source import path_columns, read_options
 from lakeray.objects import SourcePattern, open_store
@@ -42,6 +45,8 @@ class SampleTask:
 
     objects: tuple[PlannedObject, ...]
     source: Source
+    wanted: frozenset[str] = frozenset()
+    """Columns to look for: a sample is of rows that have a value in one of them, however far behind they are."""
 
     def run(self) -> Iterator[list[Sampled]]:
         """One message: a sample of each object."""
@@ -56,11 +61,18 @@ class SampleTask:
         try:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
-                    if chunk.table.num_rows:
-                        return Sampled(uri=info.uri, table=self._with_path(chunk.table.slice(0, SAMPLE_ROWS), info.uri))
+                    rows = self._telling(self._with_path(chunk.table, info.uri))
+                    if rows.num_rows:
+                        return Sampled(uri=info.uri, table=rows.slice(0, SAMPLE_ROWS))
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
             return Sampled(uri=info.uri, table=None, error=error.message)
         return Sampled(uri=info.uri, table=None)
+
+    def _telling(self, table: pa.Table) -> pa.Table:
+        if not self.wanted:
+            return table
+        shown = [table[name].is_valid() for name in table.column_names if name in self.wanted]
+        return table.filter(reduce(pc.or_, shown)) if shown else table.slice(0, 0)
 
     def _with_path(self, table: pa.Table, uri: str) -> pa.Table:
         return add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
@@ -118,8 +130,10 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
 
 
 def can_be_named(name: str) -> bool:
-    """Whether a Delta table can have a column of that name: delta-rs cuts names at a NUL byte without a word."""
-    return "\x00" not in name
+    """Whether a user's column can have that name: delta-rs cuts names at a NUL byte without a word, and some say where
+    a row came from.
+    """
+    return "\x00" not in name and not provenance.is_reserved(name)
 
 
 def _path_names(source: Source, uri: str) -> list[str]:

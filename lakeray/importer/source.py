@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakeray.importer.ledger import Ledger
 from lakeray.importer.readers import ReadOptions
+from lakeray.importer.versions import VersionPages, versions_pattern
 from lakeray.objects import ObjectStore, SourcePattern, hive_columns, open_store, without_temporary
 from lakeray.spec.sources import Source
 
@@ -66,11 +68,17 @@ def open_listing(
     *,
     now: Callable[[], datetime],
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None,
+    ledger: Ledger | None = None,
 ) -> Listing:
-    """Prepare the listing of a source; ``list_pages`` replaces the store's own listing (a parallel one, say)."""
-    pattern = SourcePattern.parse(source.uri)
+    """Prepare the listing of a source; ``list_pages`` replaces the store's own listing (a parallel one, say). Of a
+    Delta table the ``ledger`` tells what was imported before its log was cleaned up.
+    """
+    pattern = versions_pattern(source) if source.format == "delta" else SourcePattern.parse(source.uri)
     store = open_store(pattern.prefix)
-    return Listing(source=source, pattern=pattern, store=store, now=now, list_pages=list_pages or store.list)
+    pages = list_pages or store.list
+    if source.format == "delta":
+        pages = VersionPages(source=source, pattern=pattern, list_pages=pages, ledger=ledger)
+    return Listing(source=source, pattern=pattern, store=store, now=now, list_pages=pages)
 
 
 def path_columns(source: Source, pattern: SourcePattern, uri: str) -> dict[str, str | None]:
@@ -90,6 +98,8 @@ def read_options(source: Source, *, wire_schema: pa.Schema | None, chunk_bytes: 
             "delimiter": source.delimiter,
             "names": source.csv.columns,
         }
+    elif source.format == "delta":
+        options = source.delta.model_dump()
     elif source.format == "json":
         options = source.json_.model_dump()
     return ReadOptions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +58,57 @@ class ExpectationSummary(Summary):
     checked: int = 0
     violated: int = 0
 
+    @classmethod
+    def summed(cls, parts: Iterable[Mapping[str, ExpectationSummary]]) -> dict[str, ExpectationSummary]:
+        """The counts of all parts together, by the expectation's name."""
+        sums: dict[str, ExpectationSummary] = {}
+        for part in parts:
+            for name, item in part.items():
+                known = sums.get(name, cls(on_violation=item.on_violation))
+                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
+                sums[name] = known.model_copy(update=update)
+        return sums
+
+
+class SetOutcome(Summary):
+    """What one set expectation found in one batch.
+
+    ``rows`` counts offending rows where the kind can tell (None where it cannot); ``detail`` is a sentence for a
+    person; ``measured`` is what later batches compare themselves with.
+    """
+
+    kind: str
+    on_violation: str
+    passed: bool
+    rows: int | None = None
+    detail: str = ""
+    measured: dict[str, float] = Field(default_factory=dict)
+
+
+class SetExpectationSummary(Summary):
+    """One set expectation over the batches of a run: ``checked`` and ``violated`` count batches, ``rows`` offending
+    rows; ``detail`` is that of the last violation, or else of the last batch.
+    """
+
+    kind: str
+    on_violation: str
+    checked: int = 0
+    violated: int = 0
+    rows: int = 0
+    detail: str = ""
+
+    def after(self, outcome: SetOutcome) -> SetExpectationSummary:
+        """With one more batch."""
+        keeps = self.violated and outcome.passed
+        return SetExpectationSummary(
+            kind=outcome.kind,
+            on_violation=outcome.on_violation,
+            checked=self.checked + 1,
+            violated=self.violated + (not outcome.passed),
+            rows=self.rows + (outcome.rows or 0),
+            detail=self.detail if keeps else outcome.detail,
+        )
+
 
 class ObjectProblem(Summary):
     """Why an object was not loaded whole: ``outcome`` is the ledger's word, ``line`` and ``column`` are 1-based."""
@@ -71,7 +122,7 @@ class ObjectProblem(Summary):
 
 class BatchSummary(Summary):
     """One committed batch. ``won`` is False when another importer committed it first: then it counts in that one's
-    summary, not in this one's sums.
+    summary, not in this one's sums. ``rows_removed`` were taken out of the table.
     """
 
     number: int
@@ -84,14 +135,16 @@ class BatchSummary(Summary):
     duration_s: float
     won: bool = True
     replays: int | None = None
+    rows_removed: int = 0
 
 
 class ImportSummary(Summary):
     """All that one import step did in one run.
 
     ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems``
-    holds the first 100. ``changed`` and ``deleted`` count listed objects that differ from, or are missing against,
-    what the ledger knows.
+    holds the first 100. ``batches`` holds the newest 1,000; ``earlier_batches`` were before them and are in the sums
+    alone, so that an import which keeps watching does not grow. ``changed`` and ``deleted`` count listed objects that
+    differ from, or are missing against, what the ledger knows.
     """
 
     step: str
@@ -102,6 +155,7 @@ class ImportSummary(Summary):
     quarantine_uri: str | None = None
     mode: str
     batches: list[BatchSummary] = Field(default_factory=list)
+    earlier_batches: int = 0
     objects: dict[str, int] = Field(default_factory=dict)
     rows: Rows = Rows()
     bytes_read: int = 0
@@ -111,13 +165,20 @@ class ImportSummary(Summary):
     known: int = 0
     changed: int = 0
     deleted: int = 0
+    rows_removed: int = 0
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
+    set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     problems: list[ObjectProblem] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     started_at: datetime
     duration_s: float = 0.0
     phases_s: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def batch_count(self) -> int:
+        """All batches, listed or not."""
+        return self.earlier_batches + len(self.batches)
 
     @property
     def pass_rate(self) -> float:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from datetime import datetime
 
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ImportSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+)
 
 MAX_PROBLEMS = 100
-_FINE = ("loaded",)
+MAX_NOTES = 100
+KEPT_BATCHES = 1_000
+_FINE = ("loaded", *GONE)
 
 
 class Tally:
@@ -25,9 +35,12 @@ class Tally:
         self._context = context
         self._started_at: datetime = context.now()
         self._clock = time.monotonic()
-        self._batches: list[BatchSummary] = []
+        self._batches: deque[BatchSummary] = deque(maxlen=KEPT_BATCHES)
+        self._sums: Counter[str] = Counter()
+        self._rows = Rows()
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
+        self._set_expectations: dict[str, SetExpectationSummary] = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
         self._phases: Counter[str] = Counter()
@@ -38,6 +51,7 @@ class Tally:
         """Something a person should know."""
         if message not in self.notes:
             self.notes.append(message)
+            del self.notes[:-MAX_NOTES]  # an import that keeps watching must not grow
             self._context.observer.note(step=self._context.step_name, message=message)
 
     def listing(self, planner: Planner, counts: Counts) -> None:
@@ -55,6 +69,11 @@ class Tally:
                 f"{planner.changed} objects were changed after they had been imported "
                 f"(changed_objects: {planner.source.changed_objects})"
             )
+        if planner.vanished.unknown:
+            self.note(
+                f"{planner.vanished.unknown} of the objects that are gone were imported before rows said where they "
+                "came from: their rows stay"
+            )
         if counts.temporary:
             self.note(f"{counts.temporary} temporary or hidden objects were left out")
         if counts.young:
@@ -63,6 +82,7 @@ class Tally:
     def batch(self, done: Done) -> None:
         """A recorded batch."""
         self._batches.append(done.summary)
+        self._sums["batches"] += 1
         self._measure(done)
         self._phases.update(done.phases_s)
         if done.worker_deaths:
@@ -74,14 +94,33 @@ class Tally:
                 f"batch {done.summary.number} was committed by another importer first; this one's files were removed"
             )
             return
+        summary = done.summary
+        self._rows += summary.rows
+        self._sums.update(
+            rows_removed=summary.rows_removed,
+            bytes_read=summary.bytes_read,
+            bytes_written=summary.bytes_written,
+            files=summary.files,
+        )
+        if done.result.gone:
+            fates = Counter(item.fate for item in done.result.gone)
+            said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
+            self.note(f"batch {done.summary.number} took {done.result.rows_removed} rows out of the table ({said})")
+        if done.result.reprocessed is not None:
+            rows = done.result.rows
+            self.note(
+                f"batch {done.summary.number} took {rows.read} rows out of quarantine: {rows.written} are in the table "
+                f"now, {rows.quarantined} stay"
+            )
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(_problem(outcome))
-        for name, item in done.result.expectations.items():
-            known = self._expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-            update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-            self._expectations[name] = known.model_copy(update=update)
+        self._expectations = ExpectationSummary.summed((self._expectations, done.result.expectations))
+        for name, found in done.result.set_expectations.items():
+            before = self._set_expectations.get(name)
+            before = before or SetExpectationSummary(kind=found.kind, on_violation=found.on_violation)
+            self._set_expectations[name] = before.after(found)
         self._new_columns.extend(done.result.new_columns)
 
     def check_hope(self) -> None:
@@ -123,8 +162,7 @@ class Tally:
 
     def summary(self) -> ImportSummary:
         """What was done so far."""
-        context = self._context
-        won = [batch for batch in self._batches if batch.won]
+        context, batches = self._context, list(self._batches)
         return ImportSummary(
             step=context.step_name,
             source=context.plan.from_,
@@ -133,17 +171,20 @@ class Tally:
             table_uri=context.table.uri,
             quarantine_uri=context.table.quarantine_uri,
             mode=context.mode,
-            batches=self._batches,
+            batches=batches,
+            earlier_batches=self._sums["batches"] - len(batches),
             objects=dict(self._objects),
-            rows=Rows.total(batch.rows for batch in won),
-            bytes_read=sum(batch.bytes_read for batch in won),
-            bytes_written=sum(batch.bytes_written for batch in won),
-            files=sum(batch.files for batch in won),
+            rows=self._rows,
+            rows_removed=self._sums["rows_removed"],
+            bytes_read=self._sums["bytes_read"],
+            bytes_written=self._sums["bytes_written"],
+            files=self._sums["files"],
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
+            set_expectations=self._set_expectations,
             problems=self._problems,
-            notes=self.notes,
+            notes=list(self.notes),
             started_at=self._started_at,
             duration_s=time.monotonic() - self._clock,
             phases_s=dict(self._phases),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lakeray.errors import StoreUnavailable
@@ -12,11 +12,14 @@ from lakeray.importer.executor import Died, Task
 _TRIES = 3
 
 
-def run_wave(context: ImportContext, tasks: Sequence[Task]) -> list[Any]:
+def run_wave(
+    context: ImportContext, tasks: Sequence[Task], *, made: Callable[[Any], None] = lambda _: None
+) -> list[Any]:
     """What each task said last, in the order of the tasks.
 
-    A task whose worker died is started again, twice at most; what it had written lies under names that no commit will
-    know. Raises StoreUnavailable when a task kills every worker, Cancelled, and whatever a task raises.
+    ``made`` is told of each as it comes. A task whose worker died is started again, twice at most; what it had written
+    lies under names that no commit will know. Raises StoreUnavailable when a task kills every worker, Cancelled, and
+    whatever a task raises.
     """
     answers: list[Any] = [None] * len(tasks)
     left = list(range(len(tasks)))
@@ -28,6 +31,7 @@ def run_wave(context: ImportContext, tasks: Sequence[Task]) -> list[Any]:
                 died[left[told.index]] = told.message
             else:
                 answers[left[told.index]] = told.message
+                made(told.message)
         if not died:
             return answers
         left = list(died)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from lakeray.delta.staged import StagedFile
+from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
-from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
+from lakeray.importer import provenance
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Breath, Died
@@ -23,11 +24,15 @@ from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
+from lakeray.importer.replace import constraint_of
+from lakeray.importer.requeued import Requeued
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.set_rules import settle
+from lakeray.importer.settle import Settling, is_settled
+from lakeray.importer.staged_rows import StagedRows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.objects import join, open_store
 from lakeray.transform.infer import merge_types
 
 
@@ -42,7 +47,9 @@ class Written:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     worker_deaths: int = 0
+    stamped: bool = False
 
     @property
     def rows(self) -> Rows:
@@ -71,11 +78,12 @@ class _BatchWriter:
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = handle.schema
+        self._table_schema = provenance.without(handle.schema)
+        self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
         self._keys = task_keys(context)
         self._rules = rules_of(manifest, context.plan)
-        self._ordinals = {item.info.uri: ordinal for ordinal, item in enumerate(manifest.objects)}
+        self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
         self._deaths = 0
         self._workers_live = False
@@ -86,21 +94,39 @@ class _BatchWriter:
         planned = self._manifest.objects
         readable = [item for item in planned if item.skip is None]
         skipped = [
-            ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
+            ObjectOutcome(planned=item, outcome=item.fate)
+            if item.fate
+            else ObjectOutcome(planned=item, outcome="skipped", code="skipped", error=item.skip)
             for item in planned
             if item.skip
         ]
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
+        if is_settled(self._context.step):
+            self._settle(written)
         _audit(self._manifest, written)
         return written
+
+    def _settle(self, written: Written) -> None:
+        """Deduplicate the batch, then hold it to its set expectations."""
+        settling = Settling(
+            self._context,
+            self._manifest,
+            self._handle,
+            files=written.files,
+            outcomes=written.outcomes,
+            schema=written.table_schema,
+            prefix=self._identity.file_prefix(self._manifest.batch, self._attempt),
+        )
+        written.set_expectations = settle(settling)
+        written.files, written.outcomes = settling.files, settling.outcomes
+        written.quarantine_files += settling.quarantine_files
 
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -124,11 +150,14 @@ class _BatchWriter:
             wire_schema=wire_schema(context.source, self._schema),
             table_schema=self._table_schema,
             partition_by=() if self._rules else tuple(self._handle.partition_by),
-            constraints=constraints(self._handle),
+            constraints=(*constraints(self._handle), *constraint_of(context.plan)),
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
+            stamp=self._stamp,
             changes=self._rules,
-            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
+            ordinals=tuple(self._ordinals[item] for item in objects),
+            settled=is_settled(step),
+            requeued=Requeued.of(self._manifest),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -158,6 +187,13 @@ class _BatchWriter:
         self._deaths += 1
         self._blame_the_object(died)
         objects = task.objects
+        if len(objects) == 1 and self._manifest.kind == "reprocess":
+            # Not the object's outcome: it was imported, and would be read whole again.
+            raise ImportFailed(
+                f"the worker that took rows of {objects[0].info.uri} out of quarantine died: {died.reason}",
+                uri=objects[0].info.uri,
+                hint="nothing was committed; `lakeray ledger abandon` closes the batch, the rows stay in quarantine",
+            )
         if len(objects) == 1:
             reason = f"the worker that read this object died: {died.reason}"
             limit = self._context.source.max_tries
@@ -194,8 +230,7 @@ class _BatchWriter:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            _remove(task.table_uri, outcome.files)
-            _remove(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -205,17 +240,24 @@ class _BatchWriter:
             table_schema=self._table_schema,
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
+            stamped=self._stamp is not None,
         )
         for _, outcome in self._done:
             written.outcomes.extend(outcome.outcomes)
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
-            for name, item in outcome.expectations.items():
-                known = written.expectations.get(name, ExpectationSummary(on_violation=item.on_violation))
-                update = {"checked": known.checked + item.checked, "violated": known.violated + item.violated}
-                written.expectations[name] = known.model_copy(update=update)
+        written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
+        if self._stamp is not None:
+            written.table_schema = provenance.with_fields(written.table_schema)
         return written
+
+
+def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> provenance.Stamp | None:
+    """What this batch's rows say of where they came from; a table that has it of some rows gets it of all."""
+    if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
+        return None
+    return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
 
 
 def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
@@ -272,7 +314,9 @@ def _audit(manifest: Manifest, written: Written) -> None:
         )
 
 
-def _remove(root: str, files: Sequence[StagedFile]) -> None:
-    store = open_store(root)
-    for file in files:
-        store.delete(join(root, file.path))
+def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
+    """Delete what a task has staged."""
+    remove_staged(task.table_uri, outcome.files)
+    remove_staged(task.quarantine_uri, outcome.quarantine_files)
+    if task.settled:
+        StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()

@@ -114,7 +114,7 @@ def _small_objects(imported: ImportSummary) -> Iterator[Recommendation]:
 
 
 def _small_batches(imported: ImportSummary) -> Iterator[Recommendation]:
-    number = len(imported.batches)
+    number = imported.batch_count
     if number >= MANY_BATCHES and imported.bytes_read / number < SMALL_BATCH_BYTES:
         why = f"{count(number)} batches of {size(imported.bytes_read / number)} on average, each with its own commit."
         yield _make(imported, "small_batches", why, "Raise the limits of a batch (objects and bytes).")

@@ -78,7 +78,7 @@ def _headline(summary: RunSummary, imports: list[ImportSummary]) -> str:
     took = duration(summary.duration_s)
     verbs = {"failed": "Failed after", "cancelled": "Stopped after", "waiting": "Waiting for a person after"}
     written = sum(imported.rows.written for imported in imports)
-    batches = sum(len(imported.batches) for imported in imports)
+    batches = sum(imported.batch_count for imported in imports)
     tables = len({imported.table_uri for imported in imports})
     if not imports or (summary.state == "failed" and not batches):
         done = "nothing was imported"
@@ -132,9 +132,12 @@ def _import_step(imported: ImportSummary) -> ImportStep:
     )
     more = ("changed", "deleted", "rows", "pass_rate", "bytes_read", "bytes_written", "files", "new_columns")
     return ImportStep(
-        **{name: getattr(imported, name) for name in (*same, *more, "expectations", "duration_s", "notes")},
+        **{
+            name: getattr(imported, name)
+            for name in (*same, *more, "expectations", "set_expectations", "duration_s", "notes")
+        },
         balanced=imported.rows.balanced,
-        batches_total=len(imported.batches),
+        batches_total=imported.batch_count,
         batches=imported.batches[-LAST_BATCHES:],
         table_version=imported.batches[-1].table_version if imported.batches else None,
         rows_per_s=per_second(imported.rows.read, imported.duration_s),

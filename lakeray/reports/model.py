@@ -6,7 +6,14 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ObjectProblem, Rows, Summary
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+    Summary,
+)
 
 SECTIONS = ("import", "integration", "alignment", "workflow", "errors", "performance", "security")
 """The sections in the order in which every format shows them."""
@@ -51,6 +58,7 @@ class ImportStep(Summary):
     table_version: int | None
     new_columns: list[str]
     expectations: dict[str, ExpectationSummary]
+    set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     duration_s: float
     rows_per_s: float
     bytes_per_s: float

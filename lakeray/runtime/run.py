@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,7 +20,9 @@ from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.loop import ImportLoop
+from lakeray.importer.reprocess import Choice
 from lakeray.importer.summary import ImportSummary
+from lakeray.importer.withdraw import withdraw
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.runtime.cluster import Cluster
@@ -41,7 +43,10 @@ def utc_now() -> datetime:
 
 @dataclass
 class WorkflowRun:
-    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread."""
+    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread.
+
+    With ``reprocess`` the chosen rows are taken out of the steps' quarantine instead of new objects from their sources.
+    """
 
     workflow: Workflow
     settings: Settings
@@ -49,6 +54,7 @@ class WorkflowRun:
     observer: Observer
     steps: list[str] | None = None
     continuous: bool = False
+    reprocess: Choice | None = None
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     now: Callable[[], datetime] = utc_now
     _metrics: ImportMetrics = field(default_factory=ImportMetrics)
@@ -115,6 +121,25 @@ class WorkflowRun:
             loop = self._loop(name, keys)
             step = self._done[name] = self._attempts(name, loop, retry_failed=True)
             self._told(loop.tally.summary(), step.error)
+        self._compensate()
+
+    def _compensate(self) -> None:
+        """Undo what succeeded before another step failed for good, where the workflow says how; the last first."""
+        if self._final_state() != "failed":
+            return
+        for name in reversed(self._done):
+            if self._done[name].state != "succeeded" or self.workflow.steps[name].compensate != "withdraw":
+                continue
+            try:
+                done = withdraw(self._loops[name].context, run_id=self.run_id, fate="compensated")
+            except LakerayError as error:
+                self._notes.append(f"step {name}: the rows of this run could not be withdrawn: {error.message}")
+                continue
+            if done is not None:
+                self._notes.append(
+                    f"step {name}: {done.rows_removed} rows of this run were withdrawn, as another step failed; "
+                    "the next run imports their objects again"
+                )
 
     def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
         loops = {name: self._loop(name, keys) for name in names}
@@ -135,23 +160,14 @@ class WorkflowRun:
             self._told(loop.tally.summary(), self._done[name].error)
 
     def _loop(self, name: str, keys: dict[str, bytes]) -> ImportLoop:
-        step = self.workflow.steps[name]
-        assert step.import_ is not None
         title = f"{self.workflow.workflow}/{name} {self.run_id}"
         runner = executor(self.settings.executor, name=title, cluster=self.cluster)
-        context = ImportContext(
-            tenant=self.workflow.tenant,
-            workflow=self.workflow.workflow,
-            run_id=self.run_id,
-            step_name=name,
-            step=step,
-            source=self.workflow.sources[step.import_.from_],
-            table=self.workflow.tables[step.import_.into],
-            executor=runner,
-            observer=self.observer,
-            now=self.now,
+        plain = ImportContext.of(
+            self.workflow, name, run_id=self.run_id, executor=runner, observer=self.observer, now=self.now
+        )
+        context = replace(
+            plain,
             keys=keys,
-            table_uris={name: table.uri for name, table in self.workflow.tables.items()},
             task_memory_bytes=self.settings.task_memory_bytes,
             list_pages=None if self.settings.executor == "inline" else partial(parallel_pages, cluster=self.cluster),
             cancelled=self._cancelled,
@@ -167,7 +183,10 @@ class WorkflowRun:
         while True:
             attempt += 1
             try:
-                loop.drain(retry_failed=retry_failed)
+                if self.reprocess is not None:
+                    loop.reprocess(self.reprocess)
+                else:
+                    loop.drain(retry_failed=retry_failed)
                 loop.tally.check_hope()
                 return self._ended(name, loop, attempt, None)
             except Cancelled as error:

@@ -11,7 +11,6 @@ from lakeray.spec.strict import Loc
 
 BUILT_KINDS = frozenset({"import"})
 BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
-BUILT_CHANGED_OBJECTS = frozenset({"ignore", "append", "fail"})
 BUILT_ON_FAILURE = frozenset({"fail"})
 
 
@@ -25,7 +24,7 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
     for name, step in workflow.steps.items():
         if steps is not None and name not in steps:
             continue
-        for path, what in (*_of_step(name, step), *_of_source(workflow, step)):
+        for path, what in (*_of_step(name, step), *_of_outputs(name, workflow, step), *_of_source(workflow, step)):
             place = workflow.where(*path)
             line = f"{place}  " if place else ""
             line += f"{path_text(path)}: {what}"
@@ -46,8 +45,9 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.import_ is not None and step.import_.mode not in BUILT_MODES:
         what = f"mode {step.import_.mode} is not built yet; built: {_listed(BUILT_MODES)}"
         yield (*here, "import", "mode"), what
-    if step.compensate is not None:
-        yield (*here, "compensate"), f"{step.compensate} is not built yet"
+    history = step.import_ is not None and step.import_.mode == "scd2"
+    if step.compensate is not None and (step.compensate != "withdraw" or history):
+        yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"
     if step.timeouts is not None:
         yield (*here, "timeouts"), "timeouts are not built yet"
     if step.on_failure not in BUILT_ON_FAILURE:
@@ -55,14 +55,33 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
         yield (*here, "on_failure"), what
 
 
+def _of_outputs(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    """Outputs hold what batches add: rows that a step takes out of its table again would stay in them."""
+    if step.import_ is None or not step.outputs:
+        return
+    source, plan = workflow.sources[step.import_.from_], step.import_
+    taken = {
+        "changed_objects: replace": source.changed_objects == "replace",
+        "deleted_objects: delete": source.deleted_objects == "delete",
+        "compensate: withdraw": step.compensate == "withdraw",
+        "replace_where": plan.replace_where is not None,
+        "partitions: dynamic": plan.partitions == "dynamic",
+    }
+    for option, said in taken.items():
+        if said:
+            yield ("steps", name, "outputs"), f"outputs are not built yet together with {option}"
+
+
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.import_ is None:
         return
-    name = step.import_.from_
-    policy = workflow.sources[name].changed_objects
-    if policy not in BUILT_CHANGED_OBJECTS:
-        what = f"{policy} is not built yet; built: {_listed(BUILT_CHANGED_OBJECTS)}"
+    name, mode = step.import_.from_, step.import_.mode
+    source = workflow.sources[name]
+    if source.changed_objects == "replace" and mode in ("merge", "scd2"):
+        what = f"replace is not built yet for mode {mode}; with append the rows of the new version win by their key"
         yield ("sources", name, "changed_objects"), what
+    if source.deleted_objects == "delete" and mode == "scd2":
+        yield ("sources", name, "deleted_objects"), "delete is not built yet for mode scd2"
 
 
 def _listed(names: Collection[str]) -> str:

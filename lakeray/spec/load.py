@@ -134,7 +134,7 @@ def _workflow(text: str, file: str) -> Workflow:
 def _placed(workflow: Workflow, file: str, document: Document) -> Workflow:
     places = {path: place for path, place in document.values.items() if path and isinstance(path[-1], int)}
     places.update(document.keys)
-    workflow._positions = Positions(file=file, at=places)  # noqa: SLF001 - the one place that knows them
+    workflow._positions = Positions(file=file, at=places, values=document.values)  # noqa: SLF001 - the one place that knows them
     return workflow
 
 

@@ -13,7 +13,7 @@ from lakeray.spec.wrong import WrongValue, quoted
 
 KEYLESS = ("append", "overwrite")
 """Modes that only add rows, or replace all of them."""
-_ONLY_WITH_KEY = ("key", "sequence", "delete_when", "operation", "partial", "leave_out", "remember_deletes", "history")
+_ONLY_WITH_KEY = ("key", "sequence", "delete_when", "operation", "partial", "leave_out", "history")
 
 
 class Operation(Spec):

@@ -26,13 +26,14 @@ FROM_FILE = "keys as in a file"
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Where in which file each key stands: 1-based line and column by path.
+    """Where in which file each key and each value stands: 1-based line and column by path.
 
     Equal to any other, as it is no part of what was said.
     """
 
     file: str | None = field(default=None, compare=False)
     at: dict[Loc, tuple[int, int]] = field(default_factory=dict, compare=False)
+    values: dict[Loc, tuple[int, int]] = field(default_factory=dict, compare=False)
 
 
 class Workflow(Spec):
@@ -78,6 +79,15 @@ class Workflow(Spec):
         if place is None:
             return self._positions.file
         return f"{self._positions.file}:{place[0]}:{place[1]}"
+
+    def value_at(self, *path: str | int) -> tuple[int, int] | None:
+        """Line and column of the value at ``path``; None for a workflow that was not loaded from a file."""
+        return self._positions.values.get(path)
+
+    @property
+    def file(self) -> str | None:
+        """The file that it was loaded from."""
+        return self._positions.file
 
     def ordered(self) -> list[str]:
         """Names of the steps, each behind all that it comes after, otherwise in the file's order."""

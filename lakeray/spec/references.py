@@ -30,6 +30,7 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.condition(name, _get(step, "gate"), ("steps", name, "gate"))
     yield from graph.circles()
     yield from _places(plain)
+    yield from _circles(plain)
 
 
 def _plain(value: object) -> object:
@@ -94,6 +95,11 @@ class _Graph:
                 yield from self._known(loc, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
+        for rule, said in _mapping(_get(step, "expect_set")).items():
+            reference = _get(said, "references", "to")
+            if isinstance(reference, str) and "." in reference:
+                loc: Loc = (*here, "expect_set", rule, "references", "to")
+                yield from self._known(loc, reference.partition(".")[0], "tables")
         for index, target in enumerate(_list(_get(step, "deliver", "to"))):
             yield from self._known((*here, "deliver", "to", index), target, "targets")
 
@@ -208,7 +214,7 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
 def _within_sources(data: dict[str, object]) -> Iterator[Complaint]:
     for name, source in _mapping(data.get("sources")).items():
         root = _get(source, "uri")
-        if not isinstance(root, str) or re.search(r"[*?\[{]", root):
+        if not isinstance(root, str) or re.search(r"[*?\[{]", root) or _get(source, "format") == "delta":
             continue
         for table, said in _mapping(data.get("tables")).items():
             uri = _get(said, "uri")
@@ -228,6 +234,19 @@ def _outputs(data: dict[str, object]) -> Iterator[tuple[Loc, str, str]]:
             uri = _get(said, "uri")
             if isinstance(uri, str):
                 yield ("steps", name, "outputs", output, "uri"), uri, f"the output {output} of step {name}"
+
+
+def _circles(data: dict[str, object]) -> Iterator[Complaint]:
+    """An import of a table's versions into that table, which would make the next version."""
+    for name, step in _mapping(data.get("steps")).items():
+        into = _get(step, "import", "into")
+        source = _mapping(data.get("sources")).get(str(_get(step, "import", "from")))
+        uri, target = _get(source, "uri"), _get(_mapping(data.get("tables")).get(str(into)), "uri")
+        if _get(source, "format") != "delta" or not isinstance(uri, str) or not isinstance(target, str):
+            continue
+        if place(uri) == place(target):
+            here: Loc = ("steps", name, "import", "into")
+            yield here, WrongValue("expected another table than its own source", found=quoted(str(into)))
 
 
 def _inside(uri: str, root: str) -> bool:

@@ -14,10 +14,11 @@ from lakeray.spec.types import parse_type
 from lakeray.spec.units import Duration, PositiveSize
 from lakeray.spec.wrong import WrongValue, nearest, quoted
 
-Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary"]
+Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary", "delta"]
 Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
 Evolution = Literal["add_columns", "rescue", "fail", "ignore"]
 ChangedObjects = Literal["ignore", "append", "fail", "replace"]
+DeletedObjects = Literal["keep", "delete"]
 
 
 def _one_character(value: str) -> str:
@@ -82,6 +83,21 @@ class JsonOptions(Spec):
     character."""
 
 
+class DeltaOptions(Spec):
+    """How the versions of a Delta table are read."""
+
+    read: Literal["changes", "snapshot"] = "changes"
+    """`changes` (default): each version's new rows; from a table that keeps a change data feed, its row changes with
+    the columns `_change_type` (insert, update_postimage, delete), `_commit_version` and `_commit_timestamp`, which mode
+    merge takes as `operation` and `sequence`. `snapshot`: all rows of the newest version; for mode overwrite."""
+    starting_version: int = Field(default=0, ge=0)
+    """The first version whose changes are read. Default: 0. Later versions follow, each once."""
+    change_commits: Literal["fail", "skip", "append"] = "fail"
+    """What happens at a version that removes rows, when the table keeps no change data feed. `fail` (default): the
+    import stops. `skip`: that version is left out. `append`: the rows of its new files are read, also those that it
+    only copied."""
+
+
 class Source(Spec):
     """A declared dataset of objects."""
 
@@ -90,8 +106,8 @@ class Source(Spec):
     az://container/path/ or a local path. `*`, `?`, `[a-z]` and `**` match names; `{name}` makes a column of one part of
     the path. The text in front of the first of them is the prefix that is listed, so keep it long."""
     format: Format
-    """What the objects hold. Compression is no format: it is seen by the name (.gz, .zst, .bz2, .xz) or set in
-    `compression`."""
+    """What the objects hold. `delta`: the uri is a Delta table, whose versions are the objects. Compression is no
+    format: it is seen by the name (.gz, .zst, .bz2, .xz) or set in `compression`."""
     schema_hints: dict[Text, TypeText] = Field(default_factory=dict)
     """Types of columns by name, such as `{order_id: int64, price: "decimal(18, 2)"}`. Default: none, types are inferred
     from a sample. Hint what must not depend on a sample: keys, money, timestamps."""
@@ -102,6 +118,12 @@ class Source(Spec):
     """What happens when an imported object was overwritten. `ignore` (default): nothing, and the report says so.
     `append`: the new version is imported as well. `fail`: the import stops. `replace`: the old version's rows are
     replaced by the new one's."""
+    deleted_objects: DeletedObjects = "keep"
+    """What happens when an imported object is not listed any more. `keep` (default): its rows stay. `delete`: its rows
+    are taken out, once the source was listed to its end."""
+    deletion_guard: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the imported objects, 0 to 1, above which `deleted_objects: delete` takes it for a mistake that they are
+    gone, and stops the import. Default: 0.5. Set 1 for the one run in which so many really go."""
     min_age: Duration = 0.0
     """Seconds since its last change that an object must have rested to be imported. Default: 0. Set it where writers
     are not atomic, as on a local or network file system."""
@@ -120,12 +142,19 @@ class Source(Spec):
     """Options of the formats csv and tsv."""
     json_: JsonOptions = Field(default=JsonOptions(), alias="json")
     """Options of the format json."""
+    delta: DeltaOptions = DeltaOptions()
+    """Options of the format delta."""
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Options of another format."""
         given = data.get("format")
-        for key, formats in (("csv", ("csv", "tsv")), ("json", ("json",)), ("encoding", _TEXTUAL)):
+        for key, formats in (
+            ("csv", ("csv", "tsv")),
+            ("json", ("json",)),
+            ("delta", ("delta",)),
+            ("encoding", _TEXTUAL),
+        ):
             default = cls.model_fields[cls.attributes()[key]].default
             unsaid: tuple[object, ...] = (
                 None,
@@ -136,6 +165,11 @@ class Source(Spec):
             if data.get(key) not in unsaid and given in _FORMATS and given not in formats:
                 listed = " or ".join(formats)
                 yield (key,), WrongValue(f"this belongs to format {listed}", found=f"{quoted(key)} at format {given}")
+        if given == "delta" and data.get("deleted_objects", "keep") != "keep":
+            yield (
+                ("deleted_objects",),
+                WrongValue("the versions of a Delta table take no rows back by being cleaned up"),
+            )
 
     @property
     def hints(self) -> dict[str, pa.DataType]:
@@ -148,5 +182,5 @@ class Source(Spec):
         return self.csv.delimiter or ("\t" if self.format == "tsv" else ",")
 
 
-_FORMATS = ("json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary")
+_FORMATS = ("json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary", "delta")
 _TEXTUAL = ("json", "csv", "tsv", "text")

@@ -13,6 +13,7 @@ from lakeray.spec.masks import Mask, hidden_keys
 from lakeray.spec.merge import History, Operation, merge_complaints
 from lakeray.spec.outputs import Output, without_outputs
 from lakeray.spec.policies import Retry, Timeouts
+from lakeray.spec.sets import Deduplicate, SetExpect
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, Sql, Text
 from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
@@ -62,6 +63,13 @@ class Import(Spec):
     30d. Only with a `sequence`."""
     history: History | None = None
     """Names of the columns of mode scd2. Default: valid_from, valid_to, is_current."""
+    replace_where: Sql | None = None
+    """For mode overwrite: an SQL condition over a row of the table, as in `day = DATE '2024-05-01'`. Only rows that
+    meet it are replaced; new rows that do not meet it are quarantined. Default: all rows are replaced. Conditions over
+    partition columns alone need no look into files."""
+    partitions: Literal["all", "dynamic"] = "all"
+    """For mode overwrite. `dynamic`: only those partitions are replaced in which the source has rows now. Default
+    `all`: the whole table is."""
     on_restore: Literal["reimport", "keep", "ask"] = "ask"
     """What happens after the table was restored to a version before some batches. `reimport`: they are imported again.
     `keep`: they stay away. `ask` (default): the import stops and says how to choose."""
@@ -72,6 +80,15 @@ class Import(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Options that the mode does not use, or that it lacks."""
         yield from merge_complaints(data)
+        for option, default in (("replace_where", None), ("partitions", "all")):
+            mode = data.get("mode", "append")
+            if data.get(option, default) != default and mode != "overwrite":
+                yield (
+                    (option,),
+                    WrongValue("only the mode overwrite replaces a part of the table", found=f"mode {mode}"),
+                )
+        if data.get("replace_where") is not None and data.get("partitions") == "dynamic":
+            yield ("partitions",), WrongValue("only one of: replace_where, partitions", found="both")
 
 
 class Expect(Spec):
@@ -159,7 +176,7 @@ class Wait(Choice):
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 
-ONLY_IMPORT = ("select", "where", "expect", "mask", "apply", "outputs")
+ONLY_IMPORT = ("select", "where", "expect", "mask", "apply", "deduplicate", "expect_set", "outputs")
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
@@ -211,6 +228,11 @@ class Step(Choice):
     """Named conditions that rows must meet. Default: none. Import only."""
     mask: dict[Text, Mask] = Field(default_factory=dict)
     """How columns are hidden, by column. Default: none. Import only."""
+    deduplicate: Deduplicate | None = None
+    """How duplicates are told and which row stays. Default: all rows stay. Import only."""
+    expect_set: dict[Name, SetExpect] = Field(default_factory=dict)
+    """Named conditions that the rows of a batch must meet together, after duplicates went. Rows that come out of
+    quarantine must meet `unique`, `references` and `range` alone. Default: none. Import only."""
     outputs: dict[Name, Output] = Field(default_factory=dict)
     """Files of other formats that get each batch's rows as well, by name. Default: none. Import only, modes append and
     overwrite."""

@@ -64,6 +64,14 @@ class Table(Spec):
     metadata (`lakeray.tags` of each column), and the report says which tagged columns no mask hides."""
     quarantine: TableUri | None = None
     """Where refused rows go. Default: the table's uri with `_quarantine` behind it."""
+    provenance: bool = False
+    """Whether each row says which object version it came from, in the columns `_lakeray_import`, `_lakeray_batch` and
+    `_lakeray_object`. Default: false, unless a policy needs it (`changed_objects: replace`, `deleted_objects: delete`,
+    `compensate: withdraw`). Rows can be taken out again only where it was kept when they were imported; so keep it
+    where that may be wanted: it costs a few bytes a file."""
+    change_data_feed: bool = False
+    """Whether the table keeps a change data feed, which tells readers of each row that was inserted, updated or
+    deleted. Default: false, unless the table has one. It costs a second copy of rows that are changed."""
     properties: dict[Text, str] = Field(default_factory=dict)
     """Delta table properties, set when the table is made, such as `delta.logRetentionDuration: interval 60 days`.
     Default: none."""
@@ -85,6 +93,11 @@ class Table(Spec):
     def codec(self) -> Compression:
         """How data files are compressed, whichever way it was said."""
         return self.compression if self.zstd_level is None else Compression(codec="zstd", level=self.zstd_level)
+
+    @property
+    def feed_properties(self) -> dict[str, str]:
+        """The Delta property that `change_data_feed` asks for, if it does."""
+        return {"delta.enableChangeDataFeed": "true"} if self.change_data_feed else {}
 
     @property
     def quarantine_uri(self) -> str:

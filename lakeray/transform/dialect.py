@@ -126,6 +126,8 @@ def parse(text: str) -> exp.Expr:
                 _NAMES.get(type(node), f"{type(node).key.upper()}, which is not a per-row expression")
             )
         node.pop_comments()
+        if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.USERDEFINED:
+            raise NotAnExpression(f"the type {node.args.get('kind')}, which is not known")
         if isinstance(node, exp.In) and (node.args.get("query") or node.args.get("unnest")):
             raise NotAnExpression("a subquery")
     return tree
@@ -179,4 +181,7 @@ def _first_problem(error: SqlglotError) -> str:
     if not details:
         return "a text that cannot be read as SQL"
     first = details[0]
-    return f"{first.get('description', 'an error').rstrip('.')} at line {first.get('line')}, column {first.get('col')}"
+    # sqlglot names its own classes and tokens.
+    said = str(first.get("description") or "it cannot be read as SQL").partition(" but got <")[0].rstrip(".")
+    what = "something is missing" if said.startswith("Required keyword") else said[:1].lower() + said[1:]
+    return f"a mistake at line {first.get('line')}, column {first.get('col')}: {what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,6 +108,25 @@ def check_columns(expression: Expression, names: Iterable[str]) -> None:
         raise refused(
             expression.rule, expression.text, f"reads the column {missing!r}, which does not exist", hint=hint
         )
+
+
+def check_syntax(expression: Expression, engine: Engine) -> None:
+    """Raises TransformError where the engine cannot read the user's own text, whatever columns there are."""
+    nothing = projection([(name, "NULL") for name in sorted(expression.columns)] or [("__none", "0")], "(SELECT 1)")
+    try:
+        engine.plan(projection([("x", f"({expression.sql}\n)")], f"({nothing})"))
+    except Exception as error:  # noqa: BLE001  DataFusion raises bare exceptions
+        what = str(error).splitlines()[0]
+        kind = re.search(r"Unsupported SQL type (\S+)", what)
+        if kind is not None:
+            told = f"holds the type {kind[1]}, which is not known"
+            raise refused(expression.rule, expression.text, told, hint=_TYPES_HINT) from None
+        if "ParserError" in what:  # all else may be different with the columns' true types
+            told = f"cannot be planned: {what}"
+            raise refused(expression.rule, expression.text, told, hint=_KEYWORD_HINT) from None
+
+
+_TYPES_HINT = "types of SQL: BIGINT, INT, DOUBLE, DECIMAL(18, 2), STRING, BOOLEAN, DATE, TIMESTAMP, BYTEA"
 
 
 def bind(expression: Expression, engine: Engine, source: str = CHUNK) -> Bound:

@@ -8,7 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from lakeray.transform.engine import Engine
-from lakeray.transform.expression import Expression, parsed
+from lakeray.transform.expression import Expression, check_columns, parsed
 from lakeray.transform.hook import Hook
 from lakeray.transform.mask import ByName, Mask, MaskSpec
 from lakeray.transform.passage import Parts, Passage, Shape
@@ -71,6 +71,22 @@ class Program:
     def needs_object(self) -> bool:
         """Whether an expression reads the ``_object`` column, which the chunks must then have."""
         return any(OBJECT in expression.columns for expression in self._parts.all())
+
+    @property
+    def columns_read(self) -> set[str]:
+        """The columns of its input that expressions read, but for those that every input has."""
+        parts = self._parts
+        read = {name for expression in parts.select.values() for name in expression.columns}
+        read |= {name for check in parts.checks() for name in check.columns if name not in parts.select}
+        return read - {OBJECT, RESCUED}
+
+    def check_columns(self, schema: pa.Schema) -> None:
+        """Raise TransformError for the first expression that reads a column which ``schema`` lacks."""
+        known = [*schema.names, OBJECT, RESCUED]
+        for expression in self._parts.select.values():
+            check_columns(expression, known)
+        for check in self._parts.checks():
+            check_columns(check, [*known, *self._parts.select])
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The columns that ``run`` gives for chunks of ``schema``.

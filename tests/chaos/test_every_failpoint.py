@@ -1,20 +1,17 @@
 """Killing `lakeray run` at every named failpoint on S3, and while batches come again after a RESTORE, repeats nothing.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY`` that an import without new columns passes, on the first and
-the second pass.
+Crash points: every name in ``lakeray.failpoints.EVERY_IMPORT``, on the
+first and the second pass.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT
 from tests.sample_lake import SampleLake
 
 pytestmark = [pytest.mark.chaos, pytest.mark.s3]
-
-KEYS = tuple(name for name in REGISTRY if name.startswith("key_"))
-NEW_COLUMNS = ("before_schema_commit", "after_schema_commit")
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def lake(tmp_path, s3_server, cloud_environment):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in NEW_COLUMNS + KEYS])
+@pytest.mark.parametrize("name", EVERY_IMPORT)
 @pytest.mark.parametrize("restored", [False, True])
 def test_kill(lake, name, count, restored):
     if restored:

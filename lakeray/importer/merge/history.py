@@ -34,8 +34,7 @@ def rebuilt(changes: pa.Table, rules: ChangeRules, schema: pa.Schema, *, old: pa
     events = events.take(
         pc.sort_indices(
             events,
-            sort_keys=[(name, "ascending") for name in (_KEY, _AT, _RANK, OBJECT, ROW)],
-            null_placement="at_start",
+            sort_keys=[(name, "ascending", "at_start") for name in (_KEY, _AT, _RANK, OBJECT, ROW)],
         )
     )
     keys = _plain(events.column(_KEY))
@@ -118,9 +117,9 @@ def _event_table(
 
 
 def _compared(schema: pa.Schema, sequence: str, history: History) -> list[str]:
-    """The columns whose values make a state."""
+    """The columns whose values make a state: not those that say when it held, or where it came from."""
     apart = {sequence, history.valid_from, history.valid_to, history.is_current}
-    return [name for name in schema.names if name not in apart]
+    return [name for name in schema.names if name not in apart and not name.startswith("_lakeray_")]
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:

@@ -45,9 +45,21 @@ class Lookup:
 
 
 def _exact(rows: pa.Array, keys: pa.Array) -> tuple[Places, Places]:
+    if pa.types.is_integer(keys.type) and len(rows) < len(keys):
+        return _searched(rows, keys)
     place = pc.index_in(rows, value_set=keys, skip_nulls=True)
     found = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
     return found, place.drop_null().to_numpy()
+
+
+def _searched(rows: pa.Array, keys: pa.Array) -> tuple[Places, Places]:
+    """By binary search, which needs no table of all keys to be built for a few rows."""
+    sorted_keys = keys.to_numpy()
+    valid = rows.is_valid().to_numpy(zero_copy_only=False)
+    wanted = (pc.fill_null(rows, 0) if rows.null_count else rows).to_numpy()
+    place = np.minimum(np.searchsorted(sorted_keys, wanted), len(sorted_keys) - 1)
+    found = np.flatnonzero((sorted_keys[place] == wanted) & valid)
+    return found, place[found]
 
 
 def _hashes(values: pa.Array) -> Places | None:
@@ -59,7 +71,9 @@ def _hashes(values: pa.Array) -> Places | None:
         values = values.cast(pa.int64())
     if pa.types.is_integer(values.type):
         numbers = (pc.fill_null(values, 0) if values.null_count else values).to_numpy()
-        return numbers.astype(np.int64, copy=False).view(np.uint64) * _ODD
+        words: Places = numbers.astype(np.int64, copy=False).view(np.uint64)
+        hashes: Places = words * _ODD
+        return hashes
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _text_hashes(values)
     return None

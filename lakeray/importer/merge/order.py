@@ -20,9 +20,9 @@ from lakeray.importer.merge.keys import Zones, group_ends, key_array
 from lakeray.importer.merge.rules import MARKS, OBJECT, ChangeRules
 from lakeray.importer.merge.scratch import ScratchWriter, read_scratch
 
-SHARE_OF_MEMORY = 16
-"""Changes of one share, as they lie in memory, are at most this fraction of a task's memory: they are sorted, copied,
-and met by the rows that they change."""
+SHARE_OF_MEMORY, SHARE_WITH_ROWS = 8, 24
+"""Changes of one share, as they lie in memory, are at most this fraction of a task's memory: they are sorted and
+copied, and for a partial update or a history brought together with the rows that they meet."""
 _SAMPLE = 4_096
 _SURVEYED_FILES = 16
 
@@ -79,9 +79,9 @@ def surveyed(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(paths[::stride][:_SURVEYED_FILES])
 
 
-def boundaries(survey: Survey, rows: int, memory_bytes: int) -> list[Any]:
-    """Keys, ascending, that cut ``rows`` changes into shares of at most about ``memory_bytes`` over the sixteenth."""
-    count = int(np.ceil(rows * survey.row_bytes / (memory_bytes / SHARE_OF_MEMORY)))
+def boundaries(survey: Survey, rows: int, share_bytes: float) -> list[Any]:
+    """Keys, ascending, that cut ``rows`` changes into shares of at most about ``share_bytes`` each."""
+    count = int(np.ceil(rows * survey.row_bytes / share_bytes))
     if count <= 1:
         return []
     ordered = survey.keys.take(pc.array_sort_indices(survey.keys))

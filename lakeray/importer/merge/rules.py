@@ -77,6 +77,11 @@ class ChangeRules:
         """The columns by which changes of one row follow each other."""
         return [*([self.sequence] if self.sequence else []), OBJECT, ROW]
 
+    @property
+    def plain(self) -> bool:
+        """Whether a change takes the place of its row without a look at it."""
+        return not self.partial and self.history is None
+
     def spared(self, spec: ProgramSpec) -> ProgramSpec:
         """``spec`` with conditions that a delete need not meet, and with those that every change must."""
         needed = [_not_null(name) for name in (*self.key, *([self.sequence] if self.sequence else []))]

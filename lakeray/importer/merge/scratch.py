@@ -43,7 +43,10 @@ class ScratchWriter:
             return
         if self._parquet is None:
             self._sink = open_store(self._uri).open_write(self._uri)
-            self._parquet = pq.ParquetWriter(self._sink, table.schema, compression="zstd", compression_level=1)
+            # Read once or twice, soon: speed counts, not size.
+            self._parquet = pq.ParquetWriter(
+                self._sink, table.schema, compression="lz4", use_dictionary=False, write_statistics=False
+            )
         self._parquet.write_table(table, row_group_size=_ROW_GROUP)
         self.rows += table.num_rows
 

@@ -6,15 +6,16 @@ from its result after its commit, as quarantined rows are.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 
 from lakeray.delta.commit import commit_once
-from lakeray.delta.files import Bounds, data_files
+from lakeray.delta.files import Bounds, DataFile, data_files
 from lakeray.delta.query import file_count
-from lakeray.delta.table import add_columns, create_table, open_table
-from lakeray.delta.upkeep import delete_rows, optimize
+from lakeray.delta.rewrite import Rewrite, commit_rewrite
+from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
+from lakeray.delta.upkeep import optimize
 from lakeray.importer.identity import ImportId
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.result import Result
@@ -23,7 +24,6 @@ from lakeray.objects import join
 FORMAT = "1"
 DELETED_AT = "_deleted_at"
 _PROPERTY = "lakeray.tombstones"
-_FORGET_EVERY = timedelta(hours=1)
 _COMPACT_FILES = 100
 
 
@@ -70,14 +70,23 @@ def record(identity: ImportId, result: Result) -> None:
         )
 
 
-def forget(identity: ImportId, before: datetime) -> None:
-    """Drop the deletes from before that moment, now and then; keep the files few."""
+def forget(identity: ImportId, before: datetime, *, batch: int) -> None:
+    """Drop files that hold only deletes from before that moment; keep the files few. ``batch`` is the one at work."""
     uri = tombstones_uri(identity)
     handle = open_table(uri)
     if handle is None:
         return
-    bounds = [file.bounds.get(DELETED_AT, Bounds()) for file in data_files(handle, [DELETED_AT])]
-    if any(item.low is not None and item.low < before - _FORGET_EVERY for item in bounds):
-        delete_rows(uri, f"{DELETED_AT} < TIMESTAMP '{before.isoformat()}'")
+
+    def old(handle: TableHandle) -> Rewrite:
+        return Rewrite(removes=_older(handle, before))
+
+    if _older(handle, before):
+        app_id = f"{identity.app_id}/tombstones/forget"
+        commit_rewrite(uri, app_id=app_id, number=batch, previous=None, plan=old, operation="DELETE", dense=False)
     if file_count(handle) > _COMPACT_FILES:
         optimize(uri)
+
+
+def _older(handle: TableHandle, before: datetime) -> list[DataFile]:
+    files = data_files(handle, [DELETED_AT])
+    return [file for file in files if (high := file.bounds.get(DELETED_AT, Bounds()).high) and high < before]

@@ -15,7 +15,7 @@ from lakeray.importer.readers.stream import WatchedFile, compression_of, open_by
 __all__ = ["FORMATS", "Chunk", "ReadOptions", "Reader", "Refused", "read"]
 
 _TEXT_FORMATS = ("json", "csv", "tsv", "text")
-FORMATS = (*_TEXT_FORMATS, "parquet", "avro", "orc", "arrow", "binary")
+FORMATS = (*_TEXT_FORMATS, "parquet", "avro", "orc", "arrow", "binary", "delta")
 _HEAD = 4096
 
 
@@ -32,6 +32,10 @@ def read(file: BinaryIO, options: ReadOptions, *, name: str) -> Iterator[Chunk]:
         raise ReadError(f"format {kind!r} is not known", hint=f"one of {', '.join(FORMATS)}", uri=name)
     if kind in _TEXT_FORMATS:
         yield from _text(file, options, name)
+    elif kind == "delta":
+        from lakeray.importer.readers.delta_log import read_delta
+
+        yield from read_delta(file, options, name=name)
     elif kind == "binary":
         from lakeray.importer.readers.whole_object import read_binary
 

@@ -182,13 +182,17 @@ class FakeLake:
         self._ask("discover", file, source, register)
         return [DiscoverySummary(registered="here" if register else None)]
 
-    def quarantine(self, file: Any, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        self._ask("quarantine", file, table, limit)
-        return self.rows
+    def quarantine(self, file: Any, *, table: str | None = None, step: str | None = None) -> FakeQuarantine:
+        self._ask("quarantine", file, table, step)
+        return FakeQuarantine(self)
 
     def ledger(self, file: Any, *, step: str | None = None) -> FakeLedger:
         self._ask("ledger", file, step)
         return FakeLedger(self)
+
+    def withdraw(self, file: Any, *, step: Any = None, batches: Any = None, run_id: Any = None) -> BatchSummary | None:
+        self._ask("withdraw", file, step, batches, run_id)
+        return self.summary.steps[0].imported.batches[0] if batches else None
 
     def table(self, file_or_uri: Any, name: str | None = None) -> FakeTable:
         self._ask("table", file_or_uri, name)
@@ -223,6 +227,32 @@ class FakeLedger:
     def rebuild(self) -> int:
         self.lake.asked.append(("rebuild",))
         return 12
+
+
+@dataclass
+class FakeQuarantine:
+    """The quarantine's facade."""
+
+    lake: FakeLake
+
+    def _asked(self, what: str, chosen: dict[str, Any], *more: Any) -> None:
+        self.lake.asked.append((what, {name: value for name, value in chosen.items() if value is not None}, *more))
+
+    def show(self, *, limit: int = 100, **chosen: Any) -> pa.Table:
+        self._asked("refused", chosen, limit)
+        return self.lake.rows
+
+    def count(self, **chosen: Any) -> pa.Table:
+        self._asked("count", chosen)
+        return pa.table({"rule": ["expect:small"], "rows": [7]})
+
+    def reprocess(self, **chosen: Any) -> FakeRun:
+        self._asked("reprocess", chosen)
+        return FakeRun(self.lake)
+
+    def purge(self, *, dry_run: bool = True, **chosen: Any) -> int:
+        self._asked("purge", chosen, dry_run)
+        return 7
 
 
 @dataclass

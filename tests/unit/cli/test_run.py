@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -109,12 +112,14 @@ def test_the_first_signal_cancels_and_says_how_to_go_on(lake, tell, number):
     thread.join()
     assert told.code == 1
     assert ("cancel",) in lake.asked
-    assert "Press Ctrl-C again to leave at once" in told.err
+    again = "Press Ctrl-C again" if number == signal.SIGINT else "Send SIGTERM again"
+    assert f"{again} to leave at once" in told.err
     assert "Run the same command again: nothing is lost, 1 batch is committed." in told.err
     assert signal.getsignal(number) is before
 
 
-def test_the_second_signal_leaves_at_once(capfd):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_leaves_at_once(capfd, number, code):
     left: list[int] = []
 
     class Stubborn:
@@ -122,7 +127,7 @@ def test_the_second_signal_leaves_at_once(capfd):
         done = False
 
         def result(self, timeout):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             if not self.over.is_set():
                 raise TimeoutError
             return "summary"
@@ -135,14 +140,32 @@ def test_the_second_signal_leaves_at_once(capfd):
         Stubborn.over.set()
 
     assert interrupts.result_of(Stubborn, leave=leave) == "summary"  # type: ignore[arg-type, comparison-overlap]
-    assert left[0] == 130
+    assert left[0] == code
     assert "nothing is lost" in capfd.readouterr().err
 
 
-def test_a_signal_before_the_run_interrupts(lake, tell):
-    lake.on_run = lambda: os.kill(os.getpid(), signal.SIGINT)
+@pytest.mark.parametrize(
+    ("number", "code", "error"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_before_the_run_interrupts(lake, tell, number, code, error):
+    lake.on_run = lambda: os.kill(os.getpid(), number)
     told = tell("run", FILE, "--json")
-    assert (told.code, told.document["error"]["code"]) == (130, "interrupted")
+    assert (told.code, told.document["error"]["code"]) == (code, error)
+
+
+def test_sigterm_ends_any_command_with_a_word(tmp_path):
+    """Also with --json there is one document, and what is asked is how to go on."""
+    (tmp_path / "code.py").write_text(
+        "import os, signal, sys\n"
+        "from lakeray.cli import entry, lakes\n"
+        "lakes.opened = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "entry.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "code.py", "plan", "w.yaml", "--json"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 143
+    assert json.loads(done.stdout)["error"]["hint"] == "run the same command again: nothing is lost"
 
 
 def test_a_run_that_ends_by_raising_cancelled_still_reports(lake, tell):

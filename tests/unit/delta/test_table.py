@@ -273,11 +273,10 @@ def test_features_that_demand_something_of_rows_are_told(tmp_path: Path) -> None
         handle.check_writable("overwrite")
 
 
-def test_a_change_feed_takes_appends_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["append", "overwrite", "rewrite"])
+def test_a_change_feed_hinders_nobody(tmp_path: Path, mode: str) -> None:
     handle = handmade(tmp_path, writer=["changeDataFeed"], properties={"delta.enableChangeDataFeed": "true"})
-    handle.check_writable()
-    with pytest.raises(UnsupportedTable, match="change data feed"):
-        handle.check_writable("overwrite")
+    handle.check_writable(mode)
 
 
 def test_inert_features_do_no_harm(tmp_path: Path) -> None:
@@ -336,3 +335,21 @@ def test_failures_of_delta_rs_become_lakerays(text: str, expected: type[Exceptio
     assert type(error) is expected
     assert "s3://b/t" in error.message
     assert error.hint
+
+
+@pytest.mark.parametrize("below", ["", "/deeper/table"])
+def test_a_file_where_the_table_should_be_is_named(tmp_path, below):
+    file = tmp_path / "orders"
+    file.write_text("no table")
+    with pytest.raises(TableError, match=f"there can be no table at {file}{below}: {file} is a file"):
+        create_table(f"{file}{below}", pa.schema([("n", pa.int64())]))
+    assert file.read_text() == "no table"
+
+
+def test_the_last_cause_is_told_without_colours_and_signatures():
+    causes = ["Generic LocalFileSystem error", "Unable to open", "Read-only file system"]
+    error = translated(OSError("\n \x1b[31m\u21b3\x1b[0m ".join(causes)), "/t", "restoring it")
+    assert error.message == "/t lies on a read-only file system: Generic LocalFileSystem error: Read-only file system"
+    error = translated(OSError("Generic error\nsending (https://x/c/b?sv=1&sig=hunter2%3D)"), "abfss://c/t", "x")
+    assert "hunter2" not in str(error)
+    assert "https://x/c/b)" in error.message

@@ -172,3 +172,22 @@ def test_a_restore_that_the_log_no_longer_shows_cannot_be_ruled_out(uri: str) ->
 def test_a_foreign_overwrite_is_no_restore(uri: str) -> None:
     write_deltalake(uri, table(9), mode="overwrite")
     assert restores_since(uri, 0) == []
+
+
+@pytest.mark.parametrize("version", [4, 99, -1])
+def test_a_version_that_is_not_there_cannot_be_gone_back_to(uri: str, version: int) -> None:
+    with pytest.raises(TableError, match=f"has no version {version}: the newest is 3") as caught:
+        restore(uri, version)
+    assert caught.value.hint == "versions 0 to 3 are there: `lakeray tables history` lists them"
+    assert require_table(uri).version == 3
+
+
+def test_a_version_that_the_log_forgot_cannot_be_gone_back_to(uri: str) -> None:
+    require_table(uri).delta.create_checkpoint()
+    append(uri, 4)
+    for number in (0, 1, 2):
+        Path(uri, "_delta_log", f"{number:020d}.json").unlink()
+    with pytest.raises(TableError, match="has no version 1: its log does not hold it any more") as caught:
+        restore(uri, 1)
+    assert caught.value.hint is not None
+    assert "versions 3 to 4" in caught.value.hint

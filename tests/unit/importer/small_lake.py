@@ -98,11 +98,11 @@ class SmallLake:
             step=workflow.steps["ingest"],
             source=workflow.sources["s"],
             table=workflow.tables["t"],
+            tables=workflow.tables,
             executor=ManySlots(self.slots),
             observer=Silent(),
             now=lambda: self.now,
             keys=self.keys,
-            table_uris={name: table.uri for name, table in workflow.tables.items()},
             task_memory_bytes=self.memory,
         )
 

@@ -1,20 +1,17 @@
 """Killing an import at any named point of the protocol loses nothing and repeats nothing.
 
-Crash points: every name in ``lakeray.failpoints.REGISTRY``, on the first and on the second pass; after the kill one
+Crash points: every name in ``lakeray.failpoints.EVERY_IMPORT``, on the first and on the second pass; after the kill one
 more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
-killed process.
+killed process. What only reprocessing and rules over sets pass is in
+``test_reprocess_kills`` and ``test_set_kills``.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT, NEW_COLUMNS
 from tests.sample_lake import SampleLake
-
-KEYS = tuple(name for name in REGISTRY if name.startswith("key_"))
-"""Passed where a column is encrypted: `test_key_rotation.py` kills there."""
-SCHEMA = ("before_schema_commit", "after_schema_commit")
 
 
 @pytest.fixture
@@ -25,7 +22,7 @@ def lake(tmp_path):
     return lake
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SCHEMA + KEYS])
+@pytest.mark.parametrize("name", EVERY_IMPORT)
 @pytest.mark.parametrize("count", [1, 2])
 def test_kill(lake, name, count):
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
@@ -37,7 +34,7 @@ def test_kill(lake, name, count):
     lake.check()
 
 
-@pytest.mark.parametrize("name", SCHEMA)
+@pytest.mark.parametrize("name", NEW_COLUMNS)
 def test_kill_while_a_column_is_added(lake, name):
     lake.run_to_the_end()
     uri = lake.add("2024/99.json", rows=1)

@@ -14,12 +14,13 @@ import pytest
 from deltalake import write_deltalake
 
 from lakeray.delta import commit as commit_module
-from lakeray.failpoints import REGISTRY
+from lakeray.failpoints import EVERY_IMPORT
+from lakeray.importer.identity import pipeline_id
 from lakeray.objects import open_store
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 
-KILLED_AT = [name for name in REGISTRY if name not in ("before_schema_commit", "after_schema_commit")]
+KILLED_AT = list(EVERY_IMPORT)
 
 
 @pytest.fixture
@@ -129,9 +130,9 @@ def test_rows_that_another_appends_meanwhile_go_with_the_rest(lake, monkeypatch)
     sent = []
 
     def slow(self, handle):
-        if self.number == 2 and self.failpoints and not sent:
+        if self.turn.number == 2 and self.failpoints and not sent:
             write_deltalake(lake.table_uri, foreign, mode="append")
-        sent.append(self.number)
+        sent.append(self.turn.number)
         plain(self, handle)
 
     monkeypatch.setattr(commit_module._Attempt, "_send", slow)
@@ -246,3 +247,17 @@ def test_an_object_that_is_rewritten_and_rests_takes_nothing_away(tmp_path):
     done = lake.command("run", "resting.yaml", "--json")
     assert done.returncode == 0, done.stdout
     assert lake.read(lake.table_uri).num_rows == before
+
+
+def test_an_overwrite_says_whose_rows_it_replaces(lake):
+    """Also those of an import that joined a table which another workflow created, and never for nothing."""
+    other = SampleLake(root=lake.root, folder=lake.folder, name="returns", first_id=1_000_000, seed=8)
+    other.add("00.json")
+    assert not any("other imports" in note for note in lake.import_well().steps[0].imported.notes)
+    other.import_well()
+    lake.add("new.json")
+    notes = lake.import_well().steps[0].imported.notes
+    (told,) = [note for note in notes if "other imports" in note]
+    assert f"{pipeline_id('acme', 'returns')}/ingest" in told
+    assert "orders/ingest" not in told
+    assert not any("other imports" in note for note in lake.import_well().steps[0].imported.notes)

@@ -52,8 +52,7 @@ def planner(max_objects=3, max_bytes=100, *, retry_failed=True, **source):
 
 def batches(plan, *windows):
     found = [objects for one in windows for objects in plan.feed(one)]
-    rest = plan.rest()
-    return [[item.info.size for item in objects] for objects in ([*found, rest] if rest else found)]
+    return [[item.info.size for item in objects] for objects in [*found, *plan.finish()]]
 
 
 def test_bounded_by_objects():
@@ -95,7 +94,7 @@ def test_every_object_once_and_no_limit_broken(sizes, cuts, max_objects):
 def test_failed_objects_can_be_left_alone():
     assert batches(planner(retry_failed=False), window([1], tries=1), window([2], start=5)) == [[2]]
     plan = planner()
-    (found,) = [*plan.feed(window([1], tries=2)), plan.rest()]
+    (found,) = [*plan.feed(window([1], tries=2)), next(plan.finish(), [])]
     assert found[0].tries == 2
 
 
@@ -103,7 +102,7 @@ def test_failed_objects_can_be_left_alone():
 def test_changed_objects(policy, skip):
     plan = planner(changed_objects=policy)
     list(plan.feed(window([7], changed=True)))
-    (planned,) = plan.rest()
+    (planned,) = next(plan.finish(), [])
     assert planned.skip == skip
     assert plan.changed == 1
 

@@ -30,7 +30,13 @@ infos = st.builds(
     version_id=st.none() | texts,
     modified_at=moments,
 )
-planned = st.builds(PlannedObject, info=infos, tries=st.integers(0, 9), skip=st.none() | texts)
+going = st.builds(
+    PlannedObject.going,
+    infos,
+    fate=st.sampled_from(["replaced", "deleted", "withdrawn", "compensated"]),
+    takes=st.integers(1, 2**53),
+)
+planned = st.builds(PlannedObject, info=infos, tries=st.integers(0, 9), skip=st.none() | texts) | going
 counts = st.builds(
     Rows,
     read=st.integers(0, 2**53),
@@ -44,13 +50,14 @@ outcomes = st.builds(
     outcome=st.sampled_from(["loaded", "partly_loaded", "failed", "superseded", "skipped", "poison"]),
     rows=counts,
     bytes_read=st.integers(0, 2**53),
+    rows_removed=st.integers(0, 2**53),
 ) | st.builds(
     ObjectOutcome,
     planned=planned,
     outcome=st.just("failed"),
     code=texts,
     error=texts.filter(bool),
-    line=st.none() | st.integers(1),
+    line=st.none() | st.integers(1, 2**53),
     column=st.just(3),
 )
 staged = st.builds(

@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ImportSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+)
 from lakeray.runtime.summary import ErrorSummary, RunSummary, StepSummary
 
 START = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
@@ -54,6 +61,11 @@ def an_import(**changes: object) -> ImportSummary:
             "id_present": ExpectationSummary(on_violation="quarantine", checked=99_400, violated=1_100),
             "positive": ExpectationSummary(on_violation="drop", checked=99_400, violated=900),
             "has_email": ExpectationSummary(on_violation="warn", checked=99_400, violated=0),
+        },
+        "set_expectations": {
+            "one_order": SetExpectationSummary(
+                kind="unique", on_violation="warn", checked=2, violated=1, rows=3, detail="3 rows have a known order_id"
+            ),
         },
         "problems": [
             ObjectProblem(
@@ -142,6 +154,7 @@ def hostile() -> RunSummary:
         new_columns=[HOSTILE],
         notes=[HOSTILE],
         expectations={HOSTILE: ExpectationSummary(on_violation="warn", checked=1, violated=1)},
+        set_expectations={HOSTILE: SetExpectationSummary(kind=HOSTILE, on_violation=HOSTILE, detail=HOSTILE)},
         problems=[ObjectProblem(uri=HOSTILE, outcome="failed", error=HOSTILE)],
         phases_s={HOSTILE: 20.0, "b": 1.0},
     )

@@ -161,7 +161,6 @@ def test_what_is_not_built_is_refused_by_name_and_line(contract):
         refuse_unbuilt(contract)
     assert caught.value.exit_code == 2
     assert caught.value.message.splitlines() == [
-        f"{CONTRACT}:30:5  steps.ingest.compensate: withdraw is not built yet",
         f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import",
         f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import",
         f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import",
@@ -181,9 +180,26 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
 @pytest.mark.parametrize(
     ("step", "source", "refused"),
     [
-        ("import: {from: r, into: t, mode: merge}", "", "steps.s.import.mode: mode merge"),
-        ("import: {from: r, into: t, mode: scd2}", "", "steps.s.import.mode: mode scd2"),
-        ("import: {from: r, into: t}", "changed_objects: replace", "sources.r.changed_objects: replace"),
+        (
+            "import: {from: r, into: t, mode: merge, key: [id]}",
+            "changed_objects: replace",
+            "sources.r.changed_objects: replace is not built yet for mode merge",
+        ),
+        (
+            "import: {from: r, into: t, mode: scd2, key: [id], sequence: n}",
+            "deleted_objects: delete",
+            "sources.r.deleted_objects: delete is not built yet for mode scd2",
+        ),
+        (
+            "import: {from: r, into: t, mode: scd2, key: [id], sequence: n}, compensate: withdraw",
+            "",
+            "steps.s.compensate: withdraw is not built",
+        ),
+        (
+            "import: {from: r, into: t}, outputs: {o: {format: csv, uri: s3://a/o}}",
+            "changed_objects: replace",
+            "steps.s.outputs: outputs are not built yet together with changed_objects: replace",
+        ),
         ("import: {from: r, into: t}, timeouts: {heartbeat: 1s}", "", "steps.s.timeouts: timeouts are not built"),
         ("import: {from: r, into: t}, on_failure: continue", "", "steps.s.on_failure: continue is not built"),
         ("import: {from: r, into: t}, compensate: 'm:f'", "", "steps.s.compensate: m:f is not built"),

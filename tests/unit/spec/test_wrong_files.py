@@ -56,7 +56,10 @@ BEYOND_A_SCHEMA = {
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",
-    "table in its source", "quarantine in the table",
+    "table in its source", "quarantine in the table", "reference to an unknown table",
+    # rules over sets that make no sense together
+    "deduplicate with later rows beyond the batch", "quarantine of no rows in particular",
+    "limits that limit nothing",
     # texts with a grammar of their own
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
@@ -64,6 +67,11 @@ BEYOND_A_SCHEMA = {
     "template twice", "wildcard as bucket", "template over folders",
     "empty sql", "quote like delimiter", "json options at csv", "option at another kind", "column twice",
     "overlap twice", "codec without levels", "gzip level out of range", "two words about compression",
+    "merge without key", "scd2 without sequence", "two ways to delete", "operation of nothing",
+    "operation value twice", "sequence left out", "history at merge", "partial at scd2", "one name for two columns",
+    "sequence at append",
+    "delta options at csv", "versions that are deleted", "table as its own source", "part of an append",
+    "dynamic append", "condition and partitions",
     "partial mask that shows nothing", "end of an email", "cover of two characters", "keys shared for nothing",
     "keys of an unknown table", "tag twice", "output in a table", "output in a source", "codec of another format",
     "output of a merge", "key that is encrypted anew each time",
