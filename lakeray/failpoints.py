@@ -18,7 +18,6 @@ EVERY_IMPORT = {
     "after_manifest": "the manifest is written, no object was read",
     "task_started": "a task begins with its first object",
     "task_staged": "a task has written its files, its outcome was not returned",
-    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
     "before_result": "every object is staged, the result is not written",
     "after_result": "the result is written, nothing is committed",
     "before_commit": "the handle was checked, the commit not sent",
@@ -26,8 +25,6 @@ EVERY_IMPORT = {
     "after_commit": "the batch is visible, nothing is recorded",
     "after_tombstones": "deletes are remembered, refused rows are not recorded",
     "after_quarantine_commit": "refused rows are recorded, the ledger is not",
-    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
-    "after_output_markers": "the outputs' files are told, the ledger is not written",
     "before_ledger_commit": "the ledger rows are ready, not committed",
     "after_ledger_commit": "the batch is recorded, the next not planned",
 }
@@ -58,6 +55,12 @@ REPROCESS = {
     "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
 }
 """Those of a batch of rows from quarantine."""
+OUTPUTS = {
+    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
+    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
+    "after_output_markers": "the outputs' files are told, the ledger is not written",
+}
+"""Those of a batch with files of other formats."""
 UPKEEP = {
     "optimize_staged": "rows were put into other files, nothing is committed",
     "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
@@ -77,7 +80,7 @@ KEYS = {
     "key_committed": "some files are under the newest data key, others are not yet",
     "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
 }
-"""Those of making and rotating the keys of encrypted columns."""
+"""Those of a change of keys; an import that makes a first data key passes the first two."""
 REGISTRY: dict[str, str] = {
     **EVERY_IMPORT,
     **NEW_COLUMNS,
@@ -87,6 +90,7 @@ REGISTRY: dict[str, str] = {
     **REPROCESS,
     **UPKEEP,
     **WIDER_TYPES,
+    **OUTPUTS,
     **KEYS,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")

@@ -57,10 +57,8 @@ def task_keys(context: ImportContext) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
     for column, mask in context.step.mask.items():
         if mask.encrypt is not None:
-            tables = {
-                **{name: table.uri for name, table in context.tables.items()},
-                context.plan.into: context.table.uri,
-            }
+            tables = {name: table.uri for name, table in context.tables.items()}
+            tables[context.plan.into] = context.table.uri
             keyring = keyring_of(column, mask.encrypt, into=context.plan.into, tables=tables)
             wrapping = WrappingKey(Secret(mask.encrypt.key, context.keys.get(mask.encrypt.key, b"")))
             ring = keyring.newest(wrapping, algorithm_of(mask.encrypt), now=context.now())

@@ -77,6 +77,8 @@ def write_outputs(
 
     Raises what a store raises; files that were written by then are orphans that no marker will name.
     """
+    if not context.step.outputs:
+        return []
     groups = list(_groups(files, context.table.target_file_size))
     tasks = [
         OutputTask(
@@ -89,7 +91,7 @@ def write_outputs(
         for name, output in context.step.outputs.items()
         for number, group in enumerate(groups)
     ]
-    made: Iterator[OutputFile] = iter(run_wave(context, tasks) if tasks else [])
+    made: Iterator[OutputFile] = iter(run_wave(context, tasks))
     written = [
         BatchOutput(name=name, folder=output.uri, mode=context.mode, files=tuple(islice(made, len(groups))))
         for name, output in context.step.outputs.items()
@@ -112,6 +114,8 @@ def _groups(files: Sequence[StagedFile], target_bytes: int) -> Iterator[tuple[St
 
 def tell_outputs(identity: ImportId, result: Result) -> None:
     """Create the markers of a committed batch from its winner's result; idempotent."""
+    if not result.outputs:
+        return
     failpoint("before_output_markers")
     for output in result.outputs:
         marker = {

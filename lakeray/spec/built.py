@@ -24,7 +24,7 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
     for name, step in workflow.steps.items():
         if steps is not None and name not in steps:
             continue
-        for path, what in (*_of_step(name, step), *_of_source(workflow, step)):
+        for path, what in (*_of_step(name, step), *_of_outputs(name, workflow, step), *_of_source(workflow, step)):
             place = workflow.where(*path)
             line = f"{place}  " if place else ""
             line += f"{path_text(path)}: {what}"
@@ -53,6 +53,23 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.on_failure not in BUILT_ON_FAILURE:
         what = f"{step.on_failure} is not built yet; built: {_listed(BUILT_ON_FAILURE)}"
         yield (*here, "on_failure"), what
+
+
+def _of_outputs(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    """Outputs hold what batches add: rows that a step takes out of its table again would stay in them."""
+    if step.import_ is None or not step.outputs:
+        return
+    source, plan = workflow.sources[step.import_.from_], step.import_
+    taken = {
+        "changed_objects: replace": source.changed_objects == "replace",
+        "deleted_objects: delete": source.deleted_objects == "delete",
+        "compensate: withdraw": step.compensate == "withdraw",
+        "replace_where": plan.replace_where is not None,
+        "partitions: dynamic": plan.partitions == "dynamic",
+    }
+    for option, said in taken.items():
+        if said:
+            yield ("steps", name, "outputs"), f"outputs are not built yet together with {option}"
 
 
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
