@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEED ?= $(shell date +%s)
 KILLS ?= 200
+CHAOS ?= tests
 
 ##@ Start here
 .PHONY: help
@@ -39,7 +40,7 @@ format: $(STAMP) ## Format the code
 
 .PHONY: chaos
 chaos: $(STAMP) servers ## Kill imports at random times (KILLS=200 SEED=...), local and S3
-	@LAKERAY_CHAOS_KILLS=$(KILLS) LAKERAY_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/chaos -m chaos --timeout 7200
+	@LAKERAY_CHAOS_KILLS=$(KILLS) LAKERAY_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest $(CHAOS) -m chaos --timeout 7200
 
 .PHONY: scale
 scale: $(STAMP) ## Memory while importing 1 GB, 10 GB and one object of 2 GB

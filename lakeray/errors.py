@@ -16,6 +16,7 @@ LakerayError
 ├── TableError               something about a Delta table
 │   ├── UnsupportedTable     it needs writer features that lakeray does not have
 │   ├── CommitConflict       another writer was faster; reopen and look again
+│   ├── ColumnRetyped        a column took another type since the files were staged; stage them again
 │   └── ExactlyOnceError     the table's transaction ids contradict the ledger; nothing was imported
 │       └── RecordLost       a manifest, a result or the ledger is gone or damaged
 ├── ImportFailed             an import stopped for a reason that its message names
@@ -157,6 +158,13 @@ class CommitConflict(TableError):
     """Another writer changed the table first: reopen it and look again."""
 
     code = "commit_conflict"
+    retryable = True
+
+
+class ColumnRetyped(TableError):
+    """A column of the table took another type while files were staged for it: they have to be staged again."""
+
+    code = "column_retyped"
     retryable = True
 
 

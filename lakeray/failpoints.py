@@ -45,7 +45,54 @@ TAKE_OUT = {
     "after_take_out": "files without the rows that go are staged, nothing is committed",
 }
 """Those of a batch that takes rows out of the table by where they came from, or by a condition."""
-REGISTRY: dict[str, str] = {**EVERY_IMPORT, **NEW_COLUMNS, **CHANGES, **TAKE_OUT}
+SETS = {
+    "rows_struck": "staged files were written anew without some rows, the old ones are there still",
+    "batch_settled": "duplicates are gone and set expectations hold, the result is not written",
+}
+"""Those of a batch that is deduplicated or held to rules over its rows together."""
+REPROCESS = {
+    "before_quarantine_leave": "rows of a reprocessed batch are in the table, and in quarantine still",
+    "after_quarantine_leave": "rows of a reprocessed batch have left quarantine, the ledger is not written",
+}
+"""Those of a batch of rows from quarantine."""
+OUTPUTS = {
+    "outputs_written": "every object is staged, its rows are in the outputs' files, the result is not written",
+    "before_output_markers": "refused rows are recorded, the outputs' files are not told",
+    "after_output_markers": "the outputs' files are told, the ledger is not written",
+}
+"""Those of a batch with files of other formats."""
+UPKEEP = {
+    "optimize_staged": "rows were put into other files, nothing is committed",
+    "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
+    "log_entry_deleted": "an old entry of the log is gone, others are not",
+}
+"""Those of upkeep beside imports."""
+WIDER_TYPES = {
+    "before_widen_commit": "columns have to take wider types, the table's files are not yet written anew",
+    "after_widen_commit": "columns have wider types, the data is not there",
+}
+"""Those of a batch for which columns of the table take a wider type."""
+KEYS = {
+    "key_wrapped": "a data key is stored wrapped, it has no number and encrypts nothing",
+    "key_numbered": "a data key has its number, nothing is encrypted under it",
+    "key_rewrapped": "a data key can be opened by the new key too, the next one not yet",
+    "key_renewed": "files are written anew under the newest data key, nothing is committed",
+    "key_committed": "some files are under the newest data key, others are not yet",
+    "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
+}
+"""Those of a change of keys; an import that makes a first data key passes the first two."""
+REGISTRY: dict[str, str] = {
+    **EVERY_IMPORT,
+    **NEW_COLUMNS,
+    **CHANGES,
+    **TAKE_OUT,
+    **SETS,
+    **REPROCESS,
+    **UPKEEP,
+    **WIDER_TYPES,
+    **OUTPUTS,
+    **KEYS,
+}
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 
 

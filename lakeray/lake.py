@@ -6,27 +6,30 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, Literal
 
 from lakeray.catalog import SourceEntry, register_source
 from lakeray.config import Settings
-from lakeray.delta.query import query
 from lakeray.delta.table import open_table, require_table
 from lakeray.errors import SpecError
 from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
+from lakeray.importer.identity import pipeline_id
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
+from lakeray.importer.outputs import OutputsOf
+from lakeray.importer.reprocess import Choice
+from lakeray.importer.rotation import KeysOf
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
+from lakeray.reports.profile import ProfileReport
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.executors import executor
+from lakeray.runtime.quarantine import Import, QuarantineOf
 from lakeray.runtime.run import WorkflowRun, utc_now
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.upkeep import TableOf
@@ -96,6 +99,18 @@ class Run:
             self._ended.set()
 
 
+class LakeTable(TableOf):
+    """The upkeep of one table."""
+
+    def profile(self) -> ProfileReport:
+        """What its columns and files look like; renders in a notebook. Reads every row once, on Ray.
+
+        Columns that the workflow masks and those tagged ``pii`` show no value. Raises UnsupportedTable for a table with
+        deletion vectors.
+        """
+        return ProfileReport.model_validate(self.look().model_dump())
+
+
 class Lake:
     """Every operation on a lake. Files are workflow files (a path) or workflows that are loaded already.
 
@@ -132,10 +147,20 @@ class Lake:
     def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
         """What a run would import, step by step; nothing is written."""
         workflow = self._runnable(file, steps)
-        return [plan(self._context(workflow, name)) for name in workflow.ordered() if steps is None or name in steps]
+        names = [name for name in workflow.ordered() if steps is None or name in steps]
+        return [plan(self._context(workflow, name)) for name in names if workflow.steps[name].import_ is not None]
 
-    def discover(self, file: File, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        """What the sources hold; ``register`` stores it in the catalog."""
+    def discover(
+        self,
+        file: File,
+        *,
+        source: str | None = None,
+        register: bool = False,
+        schema_diff: Literal["none", "sample", "all"] = "none",
+    ) -> list[DiscoverySummary]:
+        """What the sources hold; ``register`` stores it in the catalog; ``schema_diff`` compares what is known of their
+        schemas with a sample, or with all objects.
+        """
         workflow = self.validate(file)
         names = [source] if source else list(workflow.sources)
         _known(names, workflow.sources, "source")
@@ -148,6 +173,7 @@ class Lake:
                 ledger=self._ledger_of_source(workflow, name),
                 executor=self._executor("discover"),
                 now=utc_now,
+                diff=schema_diff,
             )
             found.append(self._registered(workflow, summary) if register else summary)
         return found
@@ -156,6 +182,24 @@ class Lake:
         """The ledger of an import step (the only one, when ``step`` is None)."""
         workflow = self.validate(file)
         return LedgerOf(self._context(workflow, _one(workflow, step)))
+
+    def keys(self, file: File, *, table: str | None = None, column: str | None = None) -> KeysOf:
+        """The data keys of the columns that the file encrypts (in one table, of one column)."""
+        workflow = self.validate(file)
+        _known([table] if table else [], workflow.tables, "table")
+        return KeysOf(
+            workflow=workflow,
+            executor=self._executor("keys"),
+            memory_bytes=self._settings.task_memory_bytes,
+            now=utc_now,
+            table=table,
+            column=column,
+        )
+
+    def outputs(self, file: File, *, step: str | None = None) -> OutputsOf:
+        """The files of other formats beside a step's table (of the only import step, when ``step`` is None)."""
+        workflow = self.validate(file)
+        return OutputsOf(self._context(workflow, _one(workflow, step)))
 
     def withdraw(
         self,
@@ -176,25 +220,34 @@ class Lake:
         workflow = self.validate(file)
         return withdraw(self._context(workflow, _one(workflow, step)), batches=batches, run_id=run_id)
 
-    def quarantine(self, file: File, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        """Refused rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``); empty when there are
-        none.
-        """
-        from lakeray.importer.quarantine import SCHEMA
-
+    def quarantine(self, file: File, *, table: str | None = None, step: str | None = None) -> QuarantineOf[Run]:
+        """The refused rows of the workflow's import steps: of all, of those into ``table``, or of one ``step``."""
         workflow = self.validate(file)
-        names = [table] if table else list(workflow.tables)
-        _known(names, workflow.tables, "table")
-        order = [("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending")]
-        parts = [SCHEMA.empty_table()]
-        for name in names:
-            handle = open_table(workflow.tables[name].quarantine_uri)
-            if handle is not None:
-                newest = f"SELECT * FROM this ORDER BY quarantined_at DESC, object_uri, row LIMIT {int(limit)}"  # noqa: S608
-                parts.append(query(handle, newest))
-        return pa.concat_tables(parts, promote_options="default").sort_by(order).slice(0, limit)
+        _known([table] if table else [], workflow.tables, "table")
+        names = [name for name, item in workflow.steps.items() if item.import_ is not None]
+        _known([step] if step else [], names, "import step")
+        imports = []
+        for name in [step] if step else names:
+            plan = workflow.steps[name].import_
+            if plan is not None and table in (None, plan.into):
+                pipeline = str(pipeline_id(workflow.tenant, workflow.workflow))
+                uri = workflow.tables[plan.into].quarantine_uri
+                imports.append(Import(step=name, pipeline=pipeline, quarantine_uri=uri))
 
-    def table(self, file_or_uri: File, name: str | None = None) -> TableOf:
+        def start(name: str, choice: Choice) -> Run:
+            work = WorkflowRun(
+                workflow=self._runnable(workflow, [name]),
+                settings=self._settings,
+                cluster=self._cluster,
+                observer=self._observer,
+                steps=[name],
+                reprocess=choice,
+            )
+            return Run(work)
+
+        return QuarantineOf(imports, start)
+
+    def table(self, file_or_uri: File, name: str | None = None) -> LakeTable:
         """The upkeep of a table: one of a workflow file by name, or any by its uri."""
         if isinstance(file_or_uri, Workflow) or str(file_or_uri).endswith((".yaml", ".yml")):
             workflow = self.validate(file_or_uri)
@@ -202,9 +255,9 @@ class Lake:
             _known(names, workflow.tables, "table")
             if len(names) != 1:
                 raise SpecError("the workflow has several tables", hint=f"name one of them: {', '.join(names)}")
-            return TableOf(workflow.tables[names[0]].uri)
+            return self._table(workflow.tables[names[0]].uri, workflow, names[0])
         require_table(str(file_or_uri))
-        return TableOf(str(file_or_uri))
+        return self._table(str(file_or_uri))
 
     def doctor(self, file: File | None = None) -> list[Check]:
         """Look at the machine, the settings and, with a file, at every place that it names."""
@@ -224,6 +277,17 @@ class Lake:
     def _context(self, workflow: Workflow, name: str) -> ImportContext:
         return ImportContext.of(
             workflow, name, run_id="none", executor=self._executor(name), observer=self._observer, now=utc_now
+        )
+
+    def _table(self, uri: str, workflow: Workflow | None = None, name: str | None = None) -> LakeTable:
+        steps = workflow.steps.values() if workflow else ()
+        into = [step for step in steps if step.import_ is not None and step.import_.into == name]
+        return LakeTable(
+            uri,
+            table=workflow.tables[name] if workflow and name else None,
+            executor=self._executor,
+            memory_bytes=self._settings.task_memory_bytes,
+            masked=frozenset(column for step in into for column in step.mask),
         )
 
     def _executor(self, name: str) -> Executor:

@@ -33,3 +33,10 @@ def eat_memory(table: pa.Table) -> pa.Table:
 def twice(table: pa.Table) -> pa.Table:
     """Every row two times."""
     return pa.concat_tables([table, table])
+
+
+def quote_values(table: pa.Table) -> pa.Table:
+    """Raise an error that quotes every value, when there is one."""
+    if table.num_rows:
+        raise ValueError(f"I do not like {table.to_pylist()}")
+    return table

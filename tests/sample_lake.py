@@ -33,8 +33,8 @@ _CHECKED = ("read", "written", "quarantined", "dropped", "filtered")
 class SampleLake:
     """JSON lines under ``root``: unique ids, some malformed lines, some rows that the workflow refuses, filters, drops.
 
-    ``plan`` goes into the step's ``import``, ``extra`` into the step, ``source`` into the source. Lakes with another
-    ``name`` and the same ``root`` are other workflows that import into the same table.
+    ``plan`` goes into the step's ``import``, ``extra`` into the step, ``source`` and ``table`` into these. Lakes
+    with another ``name`` and the same ``root`` are other workflows that import into the same table.
     """
 
     root: str
@@ -45,6 +45,7 @@ class SampleLake:
     extra: str = ""
     plan: str = ""
     source: str = ""
+    table: str = ""
     name: str = "orders"
     small: int = 1000
     first_id: int = 0
@@ -88,7 +89,7 @@ tenant: acme
 sources:
   raw: {{uri: "{self.source_uri}", format: json, schema_hints: {{id: int64, amount: double}}{self.source}}}
 tables:
-  orders: {{uri: "{self.table_uri}"}}
+  orders: {{uri: "{self.table_uri}"{self.table}}}
 steps:
   ingest:
     import: {{from: raw, into: orders, {options}}}

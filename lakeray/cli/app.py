@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lakeray.cli import demo, environment, ledger, look, quarantine, run, tables, unbuilt
+from lakeray.cli import demo, environment, keys, ledger, look, outputs, quarantine, run, tables, unbuilt
 
 _HELP = """Keep Delta tables exactly in step with object storage: every object imported once, every row accounted for.
 
@@ -40,6 +40,8 @@ _ORDER = (
     "ledger",
     "quarantine",
     "tables",
+    "outputs",
+    "keys",
     "doctor",
     "schema",
     "version",
@@ -81,6 +83,8 @@ app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=LOOK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=LOOK)
+app.add_typer(outputs.app, name="outputs", rich_help_panel=LOOK)
+app.add_typer(keys.app, name="keys", rich_help_panel=LOOK)
 app.add_typer(tables.app, name="tables", rich_help_panel=LOOK)
 app.command("doctor", rich_help_panel=SETUP)(environment.doctor)
 app.command("schema", rich_help_panel=SETUP)(environment.schema)

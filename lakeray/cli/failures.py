@@ -66,7 +66,7 @@ def interrupted() -> Reply:
 def terminated() -> Reply:
     """SIGTERM likewise."""
     hint = "run the same command again: nothing is lost"
-    return _reply(code="terminated", message="ended by SIGTERM", hint=hint, exit_code=Terminated().code)
+    return _reply(code="terminated", message="ended by SIGTERM", hint=hint, exit_code=Terminated.exit_code)
 
 
 def _expected(error: LakerayError) -> Reply:

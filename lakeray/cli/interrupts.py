@@ -53,8 +53,10 @@ def committed(summary: RunSummary) -> str:
 class Terminated(SystemExit):
     """SIGTERM where nothing has to be finished first."""
 
+    exit_code = _SIGNALLED + signal.SIGTERM
+
     def __init__(self) -> None:
-        super().__init__(_SIGNALLED + signal.SIGTERM)
+        super().__init__(self.exit_code)
 
 
 def end_on_sigterm() -> None:

@@ -16,7 +16,11 @@ from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="What happened to every object version: show it, replay, repair.")
 
-_OUTCOMES = "loaded, partly_loaded, failed, superseded, skipped, poison, replaced, deleted or withdrawn"
+_NAMES = (
+    *("loaded", "partly_loaded", "failed", "superseded", "skipped", "poison", "kept"),
+    *("replaced", "deleted", "withdrawn", "compensated", "reset"),
+)
+_OUTCOMES = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 # What tells versions or runs apart is in --json; on a terminal it would push the outcome away.
 _FOR_PROGRAMS = (
     *("etag", "version_id", "modified_at", "size", "run_id", "recorded_at", "table_version", "pipeline", "step"),
@@ -52,10 +56,17 @@ def show(
 
     [dim]lakeray ledger show orders.yaml --outcome failed[/dim]
     """
+    _known(outcome)
     with lakes.opened() as lake:
         found = lake.ledger(file, step=step).show(outcome=outcome, uri_glob=uri, batch=batch, limit=limit)
         rows = plain(found)
     return Reply(document={"objects": rows}, view=_listing(rows, limit))
+
+
+def _known(*outcomes: str | None) -> None:
+    for name in outcomes:
+        if name is not None and name not in _NAMES:
+            raise typer.BadParameter(f"{name!r} is none of {_OUTCOMES}", param_hint="--outcome")
 
 
 def _listing(rows: list[dict[str, object]], limit: int) -> RenderableType:
@@ -89,6 +100,7 @@ def reset(
     """
     if not (uri or batch or outcome or everything):
         raise typer.BadParameter("choose objects with --uri, --batch or --outcome, or say --all")
+    _known(*(outcome or ()))
     with lakes.opened() as lake:
         number = lake.ledger(file, step=step).reset(uri_glob=uri, batches=batch or None, outcomes=outcome or None)
     told = f"{counted(number, 'object')} reset; the next run imports them again" if number else "No object matches."

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Group, RenderableType
@@ -20,7 +20,7 @@ _SAMPLE = 5
 
 
 def validate(file: File, *, json: Json = False) -> Reply:
-    """Check a workflow file; start nothing.
+    """Check a workflow file and its SQL; start nothing.
 
     Every problem is shown with its line, what was found, what is allowed
     and the nearest right spelling.
@@ -104,6 +104,10 @@ def discover(
     register: Annotated[
         bool, typer.Option("--register", help="Put format, schema and statistics into the catalog.")
     ] = False,
+    schema_diff: Annotated[
+        bool, typer.Option("--schema-diff", help="What is known of the schema against what a sample shows; its log.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --schema-diff: read every object.")] = False,
     json: Json = False,
 ) -> Reply:
     """Look at the sources: objects, format, schema; import nothing.
@@ -111,7 +115,10 @@ def discover(
     [dim]lakeray discover orders.yaml --register[/dim]
     """
     with lakes.opened() as lake:
-        found = plain(lake.discover(file, source=source, register=register))
+        compare: Literal["none", "sample", "all"] = "none"
+        if schema_diff or everything:
+            compare = "all" if everything else "sample"
+        found = plain(lake.discover(file, source=source, register=register, schema_diff=compare))
     none = views.quiet("This workflow has no source.")
     return Reply(document={"sources": found}, view=views.stacked([_source(one) for one in found] or [none]))
 
@@ -131,4 +138,23 @@ def _source(found: dict[str, Any]) -> RenderableType:
     ]
     schema = [{"column": name, "type": kind} for name, kind in (found.get("columns") or {}).items()]
     parts: list[RenderableType] = [views.title(str(found.get("source"))), views.facts(lines)]
-    return Group(*parts, "", views.grid(schema)) if schema else Group(*parts)
+    if schema:
+        parts += ["", views.grid(schema)]
+    if found.get("schema_diff"):
+        parts += ["", *_schema_diff(found["schema_diff"])]
+    return Group(*parts)
+
+
+def _schema_diff(diff: dict[str, Any]) -> list[RenderableType]:
+    looked = counted(diff["looked_at"], "object")
+    where = f"all {looked}" if diff["complete"] else f"a sample of {looked}"
+    parts: list[RenderableType] = [views.title("schema now", f"what is known against {where}")]
+    parts.append(views.grid(diff["changes"]) if diff["changes"] else views.good("nothing differs"))
+    if diff["unread"]:
+        parts.append(views.warning(f"{counted(diff['unread'], 'object')} without a record that can be read"))
+    history = [
+        {"version": item["version"], "batch": item["batch"], "at": item["created_at"][:19], **change}
+        for item in diff["history"]
+        for change in item["changes"]
+    ]
+    return [*parts, "", views.title("schema log"), views.grid(history)] if history else parts

@@ -3,34 +3,54 @@
 # ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lakeray.cli import lakes, unbuilt, views
-from lakeray.cli.options import File, Json, Limit
+from lakeray.cli import lakes, views
+from lakeray.cli.options import File, Json, Limit, Step
 from lakeray.cli.reply import Reply
+from lakeray.cli.run import LogFormat, ReportFormat, observer_for, reply_to, watched
+from lakeray.observability.figures import counted
 from lakeray.reports.documents import plain
 
-app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin.")
+if TYPE_CHECKING:
+    from lakeray.runtime.quarantine import Chosen
+
+app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin: look, try again, throw away.")
 # Which version of which object in which run is in --json; on a terminal it would push the reason away.
-_FOR_PROGRAMS = ("object_etag", "object_version_id", "pipeline", "step", "batch", "run_id", "quarantined_at")
+_FOR_PROGRAMS = (
+    *("object_etag", "object_version_id", "pipeline", "step", "batch", "run_id", "quarantined_at", "masked"),
+)
 _WIDEST_CELL = 72
-unbuilt.register(app, group="quarantine")
 
-
-@app.callback()
-def _group() -> None:
-    """Refused rows with reason and origin."""
+Table = Annotated[str | None, typer.Option("--table", metavar="NAME", help="Only rows refused on the way into it.")]
+Rule = Annotated[
+    str | None,
+    typer.Option("--rule", metavar="NAME", help="Only this rule, such as positive, expect:positive, malformed."),
+]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, metavar="N", help="Only rows that this batch refused.")]
+Uri = Annotated[str | None, typer.Option("--uri", metavar="GLOB", help="Only rows of objects whose uri matches.")]
+Since = Annotated[
+    datetime | None, typer.Option("--since", metavar="TIME", help="Only rows refused since then (UTC), as 2024-05-01.")
+]
+Before = Annotated[
+    datetime | None, typer.Option("--before", metavar="TIME", help="Only rows refused before then (UTC).")
+]
 
 
 @app.command("list")
 def list_rows(
     file: File,
     *,
-    table: Annotated[
-        str | None, typer.Option("--table", metavar="NAME", help="The table; needed when the file has several.")
-    ] = None,
+    table: Table = None,
+    step: Step = None,
+    rule: Rule = None,
+    batch: Batch = None,
+    uri: Uri = None,
+    since: Since = None,
+    before: Before = None,
     limit: Limit = 100,
     json: Json = False,
 ) -> Reply:
@@ -38,9 +58,115 @@ def list_rows(
 
     [dim]lakeray quarantine list orders.yaml --limit 20[/dim]
     """
+    chosen = _chosen(rule, batch, uri, since, before)
     with lakes.opened() as lake:
-        rows = plain(lake.quarantine(file, table=table, limit=limit))
-    none = views.quiet("Nothing is in quarantine.")
-    return Reply(
-        document={"rows": rows}, view=views.grid(rows, hidden=_FOR_PROGRAMS, limit=_WIDEST_CELL) if rows else none
-    )
+        rows = plain(lake.quarantine(file, table=table, step=step).show(limit=limit, **chosen))
+    view = views.grid(rows, hidden=_FOR_PROGRAMS, limit=_WIDEST_CELL) if rows else _nothing()
+    return Reply(document={"rows": rows}, view=view)
+
+
+@app.command()
+def show(
+    file: File,
+    *,
+    table: Table = None,
+    step: Step = None,
+    rule: Rule = None,
+    batch: Batch = None,
+    uri: Uri = None,
+    since: Since = None,
+    before: Before = None,
+    limit: Limit = 3,
+    json: Json = False,
+) -> Reply:
+    """Count refused rows by batch and rule, and show the newest of them whole.
+
+    [dim]lakeray quarantine show orders.yaml --rule positive[/dim]
+    """
+    chosen = _chosen(rule, batch, uri, since, before)
+    with lakes.opened() as lake:
+        quarantine = lake.quarantine(file, table=table, step=step)
+        counts, rows = plain(quarantine.count(**chosen)), plain(quarantine.show(limit=limit, **chosen))
+    parts = [views.grid(counts), *(views.facts(row.items()) for row in rows)] if rows else [_nothing()]
+    return Reply(document={"counts": counts, "rows": rows}, view=views.stacked(parts))
+
+
+@app.command()
+def reprocess(
+    file: File,
+    *,
+    step: Step = None,
+    rule: Rule = None,
+    batch: Batch = None,
+    uri: Uri = None,
+    since: Since = None,
+    before: Before = None,
+    report: Annotated[ReportFormat, typer.Option("--report", help="Format of the report.")] = ReportFormat.text,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="Progress for people, or log records as JSON lines.")
+    ] = LogFormat.text,
+    json: Json = False,
+) -> Reply:
+    """Send refused rows through their step once more, after the rule or the code was corrected.
+
+    What passes moves into the table exactly once and leaves quarantine;
+    what is refused again stays there with its new reason.
+
+    [dim]lakeray quarantine reprocess orders.yaml --rule positive[/dim]
+    """
+    chosen, observer = _chosen(rule, batch, uri, since, before), observer_for(log_format)
+    with lakes.opened(observer) as lake:
+        workflow, quarantine = lake.validate(file), lake.quarantine(file, step=step)
+        summary = watched(observer, workflow.workflow, lambda: quarantine.reprocess(**chosen))
+    return reply_to(summary, report=report, output=None, continuous=False)
+
+
+@app.command()
+def purge(
+    file: File,
+    *,
+    table: Table = None,
+    step: Step = None,
+    rule: Rule = None,
+    batch: Batch = None,
+    uri: Uri = None,
+    before: Before = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="DURATION", help="Only rows refused so long ago, such as 30d.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it the rows are only counted.")] = False,
+    json: Json = False,
+) -> Reply:
+    """Delete refused rows for good; without --yes only count them.
+
+    [dim]lakeray quarantine purge orders.yaml --older-than 90d --yes[/dim]
+    """
+    if older_than is not None:
+        before = datetime.now(UTC) - timedelta(seconds=_seconds(older_than))
+    chosen = _chosen(rule, batch, uri, None, before)
+    if not any(value is not None for value in chosen.values()):
+        raise typer.BadParameter("choose rows with --rule, --batch, --uri, --before or --older-than")
+    with lakes.opened() as lake:
+        number = lake.quarantine(file, table=table, step=step).purge(dry_run=not yes, **chosen)
+    told = f"{counted(number, 'row')} {'deleted' if yes else 'can go: --yes deletes them'}"
+    view = views.good(told) if number else views.quiet("No row matches.")
+    return Reply(document={"deleted": yes, "rows": number}, view=view)
+
+
+def _nothing() -> Any:
+    return views.quiet("Nothing is in quarantine.")
+
+
+def _chosen(
+    rule: str | None, batch: int | None, uri: str | None, since: datetime | None, before: datetime | None
+) -> Chosen:
+    return {"rule": rule, "batch": batch, "object_glob": uri, "since": since, "before": before}
+
+
+def _seconds(text: str) -> float:
+    from lakeray.spec.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--older-than") from wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from lakeray.cli.reply import Reply
 from lakeray.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lakeray.lake import Lake
+    from lakeray.lake import Lake, Run
     from lakeray.observability.progress import Observer
     from lakeray.reports import Report
     from lakeray.runtime.summary import RunSummary
@@ -51,7 +52,7 @@ def run(
     *,
     step: Steps = None,
     continuous: Annotated[
-        bool, typer.Option("--continuous", help="Keep watching for new objects until Ctrl-C.")
+        bool, typer.Option("--continuous", help="Keep watching for new objects until Ctrl-C or SIGTERM.")
     ] = False,
     report: Annotated[ReportFormat, typer.Option("--report", help="Format of the report.")] = ReportFormat.text,
     output: Annotated[
@@ -89,14 +90,19 @@ def execute(
     Raises what the lake raises for a wrong file. Returns what was done, also when it was stopped or failed.
     """
     workflow = lake.validate(file)
-    if isinstance(observer, Named):
-        observer.workflow = workflow.workflow
-    with observer if isinstance(observer, AbstractContextManager) else nullcontext():
-        summary = interrupts.result_of(lambda: lake.run(file, steps=steps, continuous=continuous))
+    summary = watched(observer, workflow.workflow, lambda: lake.run(file, steps=steps, continuous=continuous))
     if workflow.schedule and not any("schedule" in note for note in summary.notes):
         told = "`schedule` is ignored: `lakeray run` runs once, now."
         summary = summary.model_copy(update={"notes": [*summary.notes, told]})
     return summary
+
+
+def watched(observer: Observer, workflow: str, start: Callable[[], Run]) -> RunSummary:
+    """The end of a run of ``workflow``, whose progress ``observer`` shows."""
+    if isinstance(observer, Named):
+        observer.workflow = workflow
+    with observer if isinstance(observer, AbstractContextManager) else nullcontext():
+        return interrupts.result_of(start)
 
 
 def observer_for(log_format: LogFormat) -> Observer:

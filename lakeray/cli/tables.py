@@ -3,16 +3,18 @@
 # ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from lakeray.cli import lakes, unbuilt, views
+from lakeray.cli import lakes, profiles, unbuilt, views
 from lakeray.cli.options import Json, TableName, TableOrFile
 from lakeray.cli.reply import Reply
 from lakeray.errors import SpecError
-from lakeray.observability.figures import counted
+from lakeray.observability.figures import counted, size
 from lakeray.reports.documents import plain
 
 app = typer.Typer(no_args_is_help=True, help="History and upkeep of Delta tables; safe beside running imports.")
@@ -40,6 +42,18 @@ def history(
 
 
 @app.command()
+def tags(target: TableOrFile, table: TableName = None, *, json: Json = False) -> Reply:
+    """List how columns are classified.
+
+    [dim]lakeray tables tags orders.yaml orders[/dim]
+    """
+    with lakes.opened() as lake:
+        found = lake.table(target, table).tags()
+    view = views.facts(((name, ", ".join(said)) for name, said in found.items()))
+    return Reply(document={"tags": found}, view=view if found else views.quiet("No column is tagged."))
+
+
+@app.command()
 def optimize(
     target: TableOrFile,
     table: TableName = None,
@@ -47,15 +61,28 @@ def optimize(
     target_size: Annotated[
         str | None, typer.Option("--target-size", metavar="SIZE", help="Size of a data file, such as 256MiB.")
     ] = None,
+    z_order: Annotated[
+        str | None,
+        typer.Option("--z-order", metavar="A,B", help="Rewrite all rows of each partition in the order of columns."),
+    ] = None,
+    one_commit: Annotated[
+        bool, typer.Option("--one-commit", help="Show everything at once (default: a commit every few files).")
+    ] = False,
     json: Json = False,
 ) -> Reply:
-    """Put small data files together.
+    """Put small data files together, or rows that are asked for together.
 
     [dim]lakeray tables optimize orders.yaml orders --target-size 256MiB[/dim]
+    [dim]lakeray tables optimize orders.yaml orders --z-order customer_id,placed_at[/dim]
     """
     size_bytes = None if target_size is None else _size(target_size)
+    columns = [name.strip() for name in (z_order or "").split(",") if name.strip()]
+    if z_order is not None and not columns:
+        raise SpecError("--z-order names no column", hint="for instance --z-order customer_id,placed_at")
     with lakes.opened() as lake:
-        metrics = plain(lake.table(target, table).optimize(target_size=size_bytes))
+        metrics = plain(
+            lake.table(target, table).optimize(target_size=size_bytes, z_order=columns, one_commit=one_commit)
+        )
     return Reply(document={"optimized": metrics}, view=_metrics("optimized", metrics))
 
 
@@ -76,18 +103,72 @@ def vacuum(
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it the files are only listed.")] = False,
     json: Json = False,
 ) -> Reply:
-    """List data files that no version within the retention needs; with --delete remove them.
+    """List files that no version within the retention needs; with --delete remove them.
+
+    Files of running imports stay, whatever the retention.
 
     [dim]lakeray tables vacuum orders.yaml orders --delete[/dim]
     """
     with lakes.opened() as lake:
-        files = plain(lake.table(target, table).vacuum(retention_hours, dry_run=not delete))
-    parts = [views.quiet(name) for name in files[:_SHOWN_FILES]]
+        files = lake.table(target, table).stale_files(retention_hours, dry_run=not delete)
+    size_bytes = sum(file.size_bytes for file in files)
+    shown = [{"file": file.path, "kind": file.kind, "bytes": file.size_bytes} for file in files[:_SHOWN_FILES]]
+    parts = [views.grid(shown)] if shown else []
     if len(files) > _SHOWN_FILES:
         parts.append(views.quiet(f"and {len(files) - _SHOWN_FILES} more"))
-    told = f"{counted(len(files), 'file')} {'deleted' if delete else 'can go: --delete removes them'}"
+    told = f"{counted(len(files), 'file')}, {size(size_bytes)}"
+    told += " deleted" if delete else " can go: --delete removes them"
     view = views.lines([*parts, views.good(told if files else "nothing to delete")])
-    return Reply(document={"deleted": delete, "files": files}, view=view)
+    kinds = dict(Counter(file.kind for file in files))
+    document = {"deleted": delete, "files": [file.path for file in files], "bytes": size_bytes, "kinds": kinds}
+    return Reply(document=document, view=view)
+
+
+@app.command()
+def checkpoint(
+    target: TableOrFile,
+    table: TableName = None,
+    *,
+    clean_log: Annotated[
+        bool, typer.Option("--clean-log", help="Delete entries of the log that are old and that no import needs.")
+    ] = False,
+    json: Json = False,
+) -> Reply:
+    """Write a checkpoint of the log, so that opening the table stays fast.
+
+    With --clean-log, entries older than delta.logRetentionDuration (30 days)
+    go, unless an import has not recorded or looked at them yet.
+
+    [dim]lakeray tables checkpoint orders.yaml orders --clean-log[/dim]
+    """
+    with lakes.opened() as lake:
+        done = plain(lake.table(target, table).checkpoint(clean_log=clean_log))
+    return Reply(document={"checkpoint": done}, view=_metrics("checkpoint written", done))
+
+
+@app.command()
+def profile(
+    target: TableOrFile,
+    table: TableName = None,
+    *,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a picture of each column.")
+    ] = None,
+    json: Json = False,
+) -> Reply:
+    """Show what the columns hold and how the files lie; reads every row once.
+
+    Values of masked columns and of columns tagged pii are never shown.
+
+    [dim]lakeray tables profile orders.yaml orders --html profile.html[/dim]
+    """
+    with lakes.opened() as lake:
+        found = lake.table(target, table).profile()
+    aside: list[RenderableType] = []
+    if html is not None:
+        html.write_text(found.to_html(), encoding="utf-8", errors="backslashreplace")
+        aside.append(views.quiet(f"The picture is in {html}."))
+    return Reply(document={"profile": found.model_dump(mode="json")}, view=profiles.view(found), aside=aside)
 
 
 @app.command()

@@ -17,14 +17,12 @@ COMMANDS = MappingProxyType(
         "deadletters": ("redrive what could not be delivered", "deliveries themselves are not built yet either"),
         "catalog": ("query the catalog", "`lakeray discover FILE --register` already fills it"),
         "lineage": ("show where data comes from", "`lakeray ledger show FILE` knows each object of a table"),
-        "keys": ("manage API keys", "there is no control API yet that would need one"),
         "policy": ("manage access policies", "there is no control API yet that would need one"),
         "audit": ("read the audit trail", "the security section of a report says what a run used"),
         "up": ("run schedules", "let cron or a CronJob call `lakeray run FILE`"),
         "serve": ("start the control API", "`lakeray run FILE` runs a workflow in the foreground"),
         "submit": ("submit a workflow to a cluster", "`ray job submit -- lakeray run FILE` runs it there"),
         "tables erase": ("erase rows of a person", "delete them with any Delta writer, then `lakeray tables vacuum`"),
-        "quarantine reprocess": ("import quarantined rows again", "`lakeray ledger reset FILE` replays their objects"),
     }
 )
 """What each would do, with what helps until then."""

@@ -24,8 +24,9 @@ from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.delta.turn import NONCE, Committed, Turn
+from lakeray.delta.types import fit
 from lakeray.delta.writer import StagedWriter
-from lakeray.errors import ExactlyOnceError, LakerayError, StoreUnavailable
+from lakeray.errors import ColumnRetyped, ExactlyOnceError, LakerayError, StoreUnavailable
 from lakeray.failpoints import failpoint
 
 _RETRIES_INSIDE = 200  # delta-rs's own default of 15 gave up among 8 writers
@@ -47,6 +48,7 @@ def commit_once(
     mode: Mode = "append",
     metadata: Mapping[str, str] | None = None,
     dense: bool = True,
+    schema: pa.Schema | None = None,
     failpoints: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Committed:
@@ -66,6 +68,7 @@ def commit_once(
         turn=Turn(app_id=app_id, number=number, previous=previous, dense=dense, nonce=nonce),
         files=files,
         mode=mode,
+        schema=schema,
         metadata={**(metadata or {}), NONCE: nonce},
         failpoints=failpoints,
     )
@@ -80,7 +83,7 @@ def until_done(
     while True:
         try:
             return attempt()
-        except ExactlyOnceError:
+        except (ExactlyOnceError, ColumnRetyped):
             raise
         except Exception as error:
             if not (is_foreign(error) or (isinstance(error, LakerayError) and error.retryable)):
@@ -105,6 +108,7 @@ class _Attempt:
     turn: Turn
     files: Sequence[StagedFile]
     mode: Mode
+    schema: pa.Schema | None
     metadata: dict[str, str]
     failpoints: bool
 
@@ -114,6 +118,8 @@ class _Attempt:
         if had is not None:
             return had
         handle.check_writable(self.mode)
+        if self.schema is not None:
+            _check_types(handle, self.schema)
         if self.failpoints:
             failpoint("before_commit")
         self._send(handle)
@@ -164,16 +170,25 @@ class _Attempt:
         raise StoreUnavailable(f"the commit to {self.uri} is not yet in its log", uri=self.uri, hint="run again")
 
 
+def _check_types(handle: TableHandle, schema: pa.Schema) -> None:
+    """Readers take the table's word for what is in the files."""
+    for column in handle.schema:
+        place = schema.get_field_index(column.name)
+        if place >= 0 and fit(column.type, schema.field(place).type) == "clashes":
+            raise ColumnRetyped(
+                f"the column {column.name!r} of {handle.uri} became {column.type} while files were written for it",
+                uri=handle.uri,
+                hint="run again: they are written anew",
+            )
+
+
 def checkpoint_now_and_then(handle: TableHandle, version: int) -> None:
     """Keep opening cheap: a checkpoint at the table's interval. The batch is committed, so nothing here may fail it."""
     asked = handle.properties.get("delta.checkpointInterval", "")
     if version % (int(asked) if asked.isdigit() and int(asked) > 0 else _CHECKPOINT_EVERY):
         return
     with suppress(Exception):
-        fresh = require_table(handle.uri)
-        fresh.delta.create_checkpoint()
-        if handle.properties.get("delta.enableExpiredLogCleanup", "true").lower() == "true":
-            fresh.delta.cleanup_metadata()
+        require_table(handle.uri).delta.create_checkpoint()
 
 
 def record_rows(

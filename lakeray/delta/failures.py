@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lakeray.errors import AccessDenied, CommitConflict, LakerayError, ObjectNotFound, StoreUnavailable, TableError
@@ -19,6 +20,8 @@ _UNREACHABLE = (
 )  # fmt: skip
 
 _NO_FOLDER = ("Invalid table location", "Could not create local directory", "Not a directory")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_QUERY = re.compile(r"\?\S+=[^\s)]*")
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -42,12 +45,23 @@ def is_foreign(error: BaseException) -> bool:
     return isinstance(error, DeltaError | OSError) or type(error) in (Exception, ValueError)
 
 
+def _said(text: str) -> str:
+    """What happened and, behind a colon, why: the first and the last line of a chain of causes, without its colours.
+
+    What follows a ``?`` in an address may be a signature, so it is left out.
+    """
+    plain = _ANSI.sub("", text)
+    lines = [line.strip().removeprefix("\u21b3").strip() for line in plain.splitlines()]
+    told = [_QUERY.sub("", line)[:500] for line in lines if line]
+    return f"{told[0]}: {told[-1]}" if len(told) > 1 else "".join(told)
+
+
 def translated(error: BaseException, uri: str, doing: str) -> LakerayError:
     """The lakeray error for one of delta-rs; ``doing`` completes "while ...". Its messages hold no secrets."""
     if isinstance(error, LakerayError):
         return error
     text = str(error).strip()
-    first = text.splitlines()[0][:500] if text else type(error).__name__
+    first = _said(text) or type(error).__name__
     known = _of_the_store(text, first, uri, doing) or _of_the_disk(text, first, uri)
     if known is not None:
         return known
@@ -85,6 +99,9 @@ def _of_the_disk(text: str, first: str, uri: str) -> LakerayError | None:
         return TableError(
             f"there can be no table at {uri}: {file} is a file", uri=uri, hint="move the file, or correct the uri"
         )
+    if "Read-only file system" in text:
+        hint = "make the file system writable, or correct the uri"
+        return AccessDenied(f"{uri} lies on a read-only file system: {first}", uri=uri, hint=hint)
     if any(mark in text for mark in _FULL):
         hint = "free some space, then run again: it goes on where this one stopped"
         return TableError(f"the disk of {uri} is full: {first}", uri=uri, hint=hint)

@@ -39,16 +39,16 @@ class WriteOptions:
 
 
 class ParquetFile:
-    """One Parquet file being written."""
+    """One Parquet file being written: its ``path`` in the table, its ``schema``."""
 
     def __init__(self, path: str, sink: BinaryIO, schema: pa.Schema, sample: pa.Table, options: WriteOptions) -> None:
-        self._path = path
+        self.path = path
         self._sink = sink
-        self._schema = schema
+        self.schema = schema
         self._nan_columns: set[tuple[str, ...]] = set()
         self._floats = [leaf.path for leaf in leaves(schema) if not leaf.repeated and pa.types.is_floating(leaf.kind)]
         try:
-            self._counted = _Counted(sink)
+            self._counted = CountedSink(sink)
             self._parquet = pq.ParquetWriter(self._counted, schema, **_layout(sample, schema, options))
         except BaseException:
             _abandon(sink)
@@ -73,12 +73,12 @@ class ParquetFile:
         size = self._counted.size
         self._sink.close()
         return StagedFile(
-            path=self._path,
+            path=self.path,
             size_bytes=size,
             rows=footer.num_rows,
             partition_values=values,
             modified_ms=modified_ms,
-            stats=file_statistics(footer, self._schema, indexed=indexed, nan_columns=self._nan_columns),
+            stats=file_statistics(footer, self.schema, indexed=indexed, nan_columns=self._nan_columns),
         )
 
     def discard(self) -> None:
@@ -89,7 +89,7 @@ class ParquetFile:
         _abandon(self._sink)
 
 
-class _Counted:
+class CountedSink:
     """A sink that counts: uploads cannot tell their position, and the footer's size has no other witness."""
 
     closed = False

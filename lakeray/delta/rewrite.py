@@ -23,7 +23,7 @@ from lakeray.delta.files import DataFile, check_no_deletion_vectors, data_files
 from lakeray.delta.log import commit_uri
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, require_table
-from lakeray.delta.turn import NONCE, Committed, Turn
+from lakeray.delta.turn import NONCE, Committed, NoTurn, Turn
 from lakeray.errors import CommitConflict, ObjectExists, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.objects import open_store
@@ -100,8 +100,44 @@ def commit_rewrite(
         },
         failpoints=failpoints,
     )
+    return _carried(attempt, f"committing batch {number}", sleep)
+
+
+def commit_rearranged(
+    uri: str,
+    *,
+    plan: Plan,
+    parameters: Mapping[str, str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Committed:
+    """Put the same rows into other files (``data_change=False``), in a commit that belongs to no batch.
+
+    ``plan`` is called again whenever one of its removed files is no longer live; an append-only table allows this
+    too. Raises CommitConflict, StoreUnavailable, UnsupportedTable, and whatever ``plan`` raises.
+    """
+    nonce = uuid.uuid4().hex
+    attempt = _Attempt(
+        uri=uri,
+        turn=NoTurn(nonce=nonce, since=require_table(uri).version),
+        plan=plan,
+        concerns=lambda _: False,
+        columns=(),
+        info={
+            "operation": "OPTIMIZE",
+            "operationParameters": dict(parameters or {}),
+            "engineInfo": "lakeray",
+            "isBlindAppend": False,
+            NONCE: nonce,
+        },
+        failpoints=False,
+        mode="append",
+    )
+    return _carried(attempt, "putting rows into other files", sleep)
+
+
+def _carried(attempt: _Attempt, doing: str, sleep: Callable[[float], None]) -> Committed:
     while True:
-        done = until_done(attempt.run, uri, f"committing batch {number}", sleep=sleep)
+        done = until_done(attempt.run, attempt.uri, doing, sleep=sleep)
         if done is not None:
             return done
         attempt.make_plan()  # apart from the commit's own tries: what it raises is not for them to repeat
@@ -121,12 +157,13 @@ class _Attempt:
     """One call of ``commit_rewrite``; ``run`` is one pass through the protocol, from a fresh handle on."""
 
     uri: str
-    turn: Turn
+    turn: Turn | NoTurn
     plan: Plan
     concerns: Callable[[Sequence[DataFile]], bool]
     columns: Sequence[str]
     info: dict[str, Any]
     failpoints: bool
+    mode: str = "rewrite"
     _handle: TableHandle | None = None
     _planned: _Planned | None = None
 
@@ -136,7 +173,7 @@ class _Attempt:
         had = self.turn.had(handle)
         if had is not None:
             return had
-        handle.check_writable("rewrite")
+        handle.check_writable(self.mode)
         if self._planned is None or not self._holds(self._planned, handle):
             return None
         if self.failpoints:
@@ -181,8 +218,8 @@ class _Attempt:
             **rewrite.metadata,
             "operationMetrics": metrics,
         }
-        txn = {"appId": self.turn.app_id, "version": self.turn.number, "lastUpdated": now_ms}
-        actions = [{"commitInfo": info}, *rewrite.actions, {"txn": txn}, *_file_actions(rewrite, now_ms)]
+        files = _file_actions(rewrite, now_ms)
+        actions = [{"commitInfo": info}, *rewrite.actions, *self.turn.actions(now_ms), *files]
         body = b"".join(orjson.dumps(action) + b"\n" for action in actions)
         try:
             open_store(self.uri).create(commit_uri(self.uri, handle.version + 1), body)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakeray.delta.failures import is_foreign, translated
 from lakeray.delta.features import Demands, check_writable, demands
 from lakeray.delta.partitions import check_partition_types
-from lakeray.delta.types import delta_schema, same_shape
+from lakeray.delta.types import delta_schema, fit
 from lakeray.errors import CommitConflict, ObjectNotFound, TableError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.objects import delta_uri, join, open_store, storage_options
@@ -212,14 +212,19 @@ def _compatible(handle: TableHandle, wanted: pa.Schema, partition_by: Sequence[s
 
 
 def absent_columns(handle: TableHandle, fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """Those of ``fields`` that the table lacks. Raises TableError on a column of another type or another case."""
+    """Those of ``fields`` that the table lacks, or that have nested fields which it lacks. Raises TableError on a
+    column of another type or another case.
+    """
     have = {column.name: column for column in handle.schema}
     lower = {name.lower(): name for name in have}
     absent: list[pa.Field] = []
     for field in fields:
         known = have.get(field.name)
         if known is not None:
-            if not same_shape(known.type, field.type):
+            found = fit(known.type, field.type)
+            if found == "grows":
+                absent.append(field)
+            if found == "clashes":
                 raise TableError(
                     f"the column {field.name!r} of {handle.uri} is {known.type}, not {field.type}",
                     uri=handle.uri,
@@ -239,7 +244,8 @@ def absent_columns(handle: TableHandle, fields: Sequence[pa.Field]) -> list[pa.F
 
 
 def add_columns(uri: str, fields: Sequence[pa.Field], *, failpoints: bool = False) -> TableHandle:
-    """See to it that the table has these columns, new ones nullable and last; returns the table as it then is.
+    """See to it that the table has these columns and what is nested in them, new ones nullable and last; returns the
+    table as it then is.
 
     Idempotent, also beside another adder. Raises TableError on a clash of type or case, CommitConflict when others
     never leave a gap.

@@ -7,8 +7,9 @@ then commits through.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from lakeray.delta.log import LogCommit, find_transaction
+from lakeray.delta.log import LogCommit, find_transaction, read_commit
 from lakeray.delta.table import TableHandle
 from lakeray.errors import WITHOUT_A_BACKUP, ExactlyOnceError
 
@@ -47,6 +48,10 @@ class Turn:
             return self._committed(self._find(handle, seen))
         self._check_order(handle.uri, seen)
         return None
+
+    def actions(self, now_ms: int) -> list[dict[str, Any]]:
+        """What the commit of this batch leaves in the log, so that it is not made again."""
+        return [{"txn": {"appId": self.app_id, "version": self.number, "lastUpdated": now_ms}}]
 
     def _find(self, handle: TableHandle, seen: int) -> LogCommit:
         uri = handle.uri
@@ -95,3 +100,26 @@ class Turn:
                 uri=uri,
                 hint=f"finish batch {(seen or 0) + 1} first: its manifest is in the table's _lakeray folder",
             )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoTurn:
+    """A commit that belongs to no batch and could be made by anyone: ``nonce`` alone says whether this call made it.
+
+    ``since`` is a version of the table before the first try.
+    """
+
+    nonce: str
+    since: int
+
+    def had(self, handle: TableHandle) -> Committed | None:
+        """This call's own commit when its reply was lost; else None."""
+        for version in range(self.since + 1, handle.version + 1):
+            commit = read_commit(handle.uri, version)
+            if commit is not None and commit.info.get(NONCE) == self.nonce:
+                return Committed(version=version, won=True, metadata=commit.metadata())
+        return None
+
+    def actions(self, now_ms: int) -> list[dict[str, Any]]:  # noqa: ARG002 - as of a batch's turn
+        """Nothing: a transaction id for each would stay in the log for ever."""
+        return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pyarrow as pa
 
@@ -98,3 +99,25 @@ def same_shape(one: pa.DataType, other: pa.DataType) -> bool:
     if pa.types.is_map(one) and pa.types.is_map(other):
         return same_shape(one.key_type, other.key_type) and same_shape(one.item_type, other.item_type)
     return bool(one == other)
+
+
+Fit = Literal["covered", "grows", "clashes"]
+
+
+def fit(known: pa.DataType, wanted: pa.DataType) -> Fit:
+    """Whether a column of type ``known`` holds all of ``wanted`` (nullability apart), would after it got nested fields
+    (in structs and lists of them), or never does.
+    """
+    if pa.types.is_struct(known) and pa.types.is_struct(wanted):
+        names = {child.name.lower(): child.name for child in known}
+        parts: list[Fit] = []
+        for child in wanted:
+            place = known.get_field_index(child.name)
+            if place >= 0:
+                parts.append(fit(known.field(place).type, child.type))
+            else:
+                parts.append("clashes" if child.name.lower() in names else "grows")
+        return "clashes" if "clashes" in parts else "grows" if "grows" in parts else "covered"
+    if pa.types.is_list(known) and pa.types.is_list(wanted):
+        return fit(known.value_type, wanted.value_type)
+    return "covered" if same_shape(known, wanted) else "clashes"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from lakeray.delta.failures import is_conflict, is_foreign, translated
+from lakeray.delta.again import again_on_conflict
+from lakeray.delta.failures import is_conflict, is_foreign
 from lakeray.delta.log import LogCommit, read_back, read_commit
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import ExactlyOnceError, TableError
-from lakeray.objects import delta_uri, join, open_store, storage_options
-
-_TRIES = 20
-_Answer = TypeVar("_Answer")
+from lakeray.objects import delta_uri, open_store, storage_options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +46,6 @@ class LiveFile:
     size_bytes: int
     rows: int | None
     partition_values: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Optimized:
-    """What a compaction did; ``version`` is the table's afterwards."""
-
-    files_removed: int
-    files_added: int
-    version: int
 
 
 def _entry(commit: LogCommit) -> HistoryEntry:
@@ -162,46 +150,6 @@ def _live(handle: TableHandle) -> list[LiveFile]:
     ]
 
 
-def _again_on_conflict(uri: str, doing: str, work: Callable[[TableHandle], _Answer]) -> _Answer:
-    """Do ``work`` on a fresh handle, and again on another while others are faster."""
-    tries = 0
-    while True:
-        try:
-            return work(require_table(uri))
-        except Exception as error:
-            tries += 1
-            if is_conflict(error) and tries < _TRIES:
-                continue
-            if is_foreign(error):
-                raise translated(error, uri, doing) from error
-            raise
-
-
-def optimize(uri: str, target_size: int | None = None, *, max_concurrent_tasks: int | None = None) -> Optimized:
-    """Merge small files into files of about ``target_size`` bytes (default: the table's, or 100 MB).
-
-    Safe beside imports: rows and transaction ids stay as they are. Raises UnsupportedTable where lakeray may not
-    write, CommitConflict when other writers never left a gap.
-    """
-    from deltalake import PostCommitHookProperties, WriterProperties
-
-    def work(handle: TableHandle) -> Optimized:
-        handle.check_writable()
-        done = handle.delta.optimize.compact(
-            target_size=target_size,
-            max_concurrent_tasks=max_concurrent_tasks,
-            writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
-        )
-        return Optimized(
-            files_removed=int(done["numFilesRemoved"]),
-            files_added=int(done["numFilesAdded"]),
-            version=int(handle.delta.version()),
-        )
-
-    return _again_on_conflict(uri, "merging small files", work)
-
-
 def delete_rows(uri: str, where: str) -> int:
     """Delete the rows for which the SQL ``where`` holds; how many. Raises CommitConflict when others leave no gap."""
     from deltalake import CommitProperties
@@ -212,56 +160,7 @@ def delete_rows(uri: str, where: str) -> int:
         done = handle.delta.delete(where, commit_properties=CommitProperties(max_commit_retries=0))
         return int(done["num_deleted_rows"])
 
-    return _again_on_conflict(uri, "deleting rows", work)
-
-
-def vacuum(
-    uri: str,
-    retention_hours: int | None = None,
-    *,
-    dry_run: bool = True,
-    protected: Collection[str] | Callable[[], Collection[str]] = (),
-) -> list[str]:
-    """Delete data files that no version within the retention needs; returns their paths, relative to the table.
-
-    Two kinds: files that commits removed more than ``retention_hours`` ago (default: the table's, or a week), and
-    Parquet files older than that which no commit names: left by attempts that died. Paths in ``protected`` (staged,
-    not yet committed) stay, as do ``_lakeray/``, ``_delta_log/``, everything that is not Parquet. A retention shorter
-    than the longest running batch can delete what that batch is about to commit, unless ``protected`` names it.
-    """
-    if retention_hours is not None and retention_hours < 0:
-        raise TableError(f"a retention of {retention_hours} hours is not possible", uri=uri, hint="say 0 hours or more")
-
-    def expired(handle: TableHandle) -> list[str]:
-        handle.check_writable()
-        removed = handle.delta.vacuum(
-            retention_hours=retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=False
-        )
-        return [str(path) for path in removed]
-
-    def unreferenced(handle: TableHandle) -> list[str]:
-        found = handle.delta.vacuum(
-            retention_hours=retention_hours, dry_run=True, enforce_retention_duration=False, full=True
-        )
-        return [str(path) for path in found]
-
-    gone = _again_on_conflict(uri, "vacuuming", expired)
-    candidates = set(_again_on_conflict(uri, "vacuuming", unreferenced)) - set(gone)
-    # Only after the candidates were listed: a file that was staged in between must be known as such.
-    kept = set(protected() if callable(protected) else protected)
-    orphans = sorted(path for path in candidates - kept if _deletable(path))
-    if not dry_run and orphans:
-        live = {file.path for file in live_files(uri)}  # committed since the candidates were listed
-        orphans = [path for path in orphans if path not in live]
-        store = open_store(uri)
-        for path in orphans:
-            store.delete(join(uri, path))
-    return list(dict.fromkeys(gone + orphans))
-
-
-def _deletable(path: str) -> bool:
-    hidden = any(part.startswith(("_", ".")) and "=" not in part for part in path.split("/"))
-    return path.endswith(".parquet") and not hidden
+    return again_on_conflict(uri, "deleting rows", work)
 
 
 def _refuse_absent(handle: TableHandle, version: int) -> None:
@@ -303,7 +202,7 @@ def restore(uri: str, target: int | dt.datetime) -> int:
             ) from error
         return require_table(uri).version
 
-    return _again_on_conflict(uri, f"restoring it to {target}", work)
+    return again_on_conflict(uri, f"restoring it to {target}", work)
 
 
 def _version_at(handle: TableHandle, moment: dt.datetime) -> int:

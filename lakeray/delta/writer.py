@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from lakeray.delta.parquet import ParquetFile, WriteOptions
 from lakeray.delta.partitions import Values, check_partition_types, folder, split
 from lakeray.delta.staged import StagedFile
+from lakeray.delta.statistics import Indexed
 from lakeray.delta.types import delta_type, same_shape
 from lakeray.errors import ObjectError, TableError
 from lakeray.objects import ObjectStore, join, open_store
@@ -24,8 +25,9 @@ class StagedWriter:
 
     ``schema`` is the table's, partition columns included, in types that Delta can hold; ``prefix`` must be unique for
     each attempt, because files are named ``{prefix}-{k:05d}.parquet``. Partition columns are not stored in the files;
-    an empty string in one is null to Delta. Rows keep their order within a partition. Not safe for several threads.
-    After an error call ``discard``.
+    an empty string in one is null to Delta. Rows keep their order within a partition. ``beside`` columns are not the
+    table's: they go, row by row in the same row groups, to a file next to each data file (``beside_path``) that no
+    commit names. Not safe for several threads. After an error call ``discard``.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class StagedWriter:
         partition_by: list[str],
         prefix: str,
         options: WriteOptions | None = None,
+        beside: Sequence[str] = (),
         store: ObjectStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -44,14 +47,16 @@ class StagedWriter:
         self._schema = schema
         self._partition_by = list(partition_by)
         self._not_null = [column.name for column in schema if not column.nullable]
-        self._file_schema = pa.schema([column for column in schema if column.name not in partition_by])
+        inside = [column for column in schema if column.name not in partition_by]
+        self._file_schema = pa.schema([column for column in inside if column.name not in beside])
+        self._beside = pa.schema([column for column in inside if column.name in beside])
         self._prefix = prefix
         self._options = options or WriteOptions()
         self._store = store or open_store(root_uri)
         self._clock = clock
         self._unsplit = _Buffer()
         self._buffers: dict[Values, _Buffer] = {}
-        self._open: OrderedDict[Values, ParquetFile] = OrderedDict()
+        self._open: OrderedDict[Values, ParquetFile | _Pair] = OrderedDict()
         self._done: list[StagedFile] = []
         self._count = 0
         self._buffered = 0
@@ -115,8 +120,9 @@ class StagedWriter:
             with suppress(Exception):
                 file.discard()
         for staged in self._done:
-            with suppress(ObjectError, OSError):
-                self._store.delete(join(self._root, staged.path))
+            for path in (staged.path, *((beside_path(staged.path),) if self._beside else ())):
+                with suppress(ObjectError, OSError):
+                    self._store.delete(join(self._root, path))
         self._open.clear()
         self._unsplit = _Buffer()
         self._buffers.clear()
@@ -149,7 +155,7 @@ class StagedWriter:
         if file.size >= self._options.target_file_bytes:
             self._finish(key)
 
-    def _file_for(self, key: Values, sample: pa.Table) -> ParquetFile:
+    def _file_for(self, key: Values, sample: pa.Table) -> ParquetFile | _Pair:
         if key in self._open:
             self._open.move_to_end(key)
             return self._open[key]
@@ -157,16 +163,62 @@ class StagedWriter:
             self._finish(next(iter(self._open)))
         path = f"{folder(self._partition_by, key)}{self._prefix}-{self._count:05d}.parquet"
         self._count += 1
+        file = self._create(path, self._file_schema, sample)
+        self._open[key] = _Pair(file, self._beside, sample, self._create) if self._beside else file
+        return self._open[key]
+
+    def _create(self, path: str, schema: pa.Schema, sample: pa.Table) -> ParquetFile:
         sink = self._store.open_write(join(self._root, path))
-        file = ParquetFile(path, sink, self._file_schema, sample, self._options)
-        self._open[key] = file
-        return file
+        return ParquetFile(path, sink, schema, sample.select(schema.names), self._options)
 
     def _finish(self, key: Values) -> None:
         values = dict(zip(self._partition_by, key, strict=True))
         staged = self._open[key].close(values, int(self._clock() * 1000), self._options.indexed)
         del self._open[key]
         self._done.append(staged)
+
+
+def beside_path(path: str) -> str:
+    """Where the ``beside`` columns of the data file at ``path`` are."""
+    return f"{path.removesuffix('.parquet')}.beside.parquet"
+
+
+class _Pair:
+    """A data file with the file beside it, written and ended together."""
+
+    def __init__(
+        self,
+        data: ParquetFile,
+        beside: pa.Schema,
+        sample: pa.Table,
+        create: Callable[[str, pa.Schema, pa.Table], ParquetFile],
+    ) -> None:
+        self._data = data
+        try:
+            self._beside = create(beside_path(data.path), beside, sample)
+        except BaseException:
+            data.discard()
+            raise
+
+    @property
+    def size(self) -> int:
+        """Compressed bytes of the data so far."""
+        return self._data.size
+
+    def write(self, group: pa.Table) -> None:
+        """Add one row group to both."""
+        for file in (self._data, self._beside):
+            file.write(group.select(file.schema.names))
+
+    def close(self, values: dict[str, str | None], modified_ms: int, indexed: Indexed) -> StagedFile:
+        """Finish both; the data file."""
+        self._beside.close({}, modified_ms, indexed)
+        return self._data.close(values, modified_ms, indexed)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._beside.discard()
+        self._data.discard()
 
 
 class _Buffer:

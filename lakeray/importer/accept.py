@@ -21,7 +21,6 @@ from lakeray.delta.commit import commit_once
 from lakeray.delta.log import LogCommit, find_transactions
 from lakeray.delta.table import TableHandle, require_table
 from lakeray.errors import AccessDenied, ImportFailed, ObjectExists, ObjectNotFound, RecordLost
-from lakeray.importer.batch import RESULT_KEY
 from lakeray.importer.context import ImportContext
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import (
@@ -31,7 +30,7 @@ from lakeray.importer.manifest import (
     manifest_uri,
     newest_planned,
 )
-from lakeray.importer.result import ObjectOutcome, Result, accepted_name, load_result, result_uri
+from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, accepted_name, load_result, result_uri
 from lakeray.importer.source import open_listing
 from lakeray.importer.summary import Rows, Summary
 from lakeray.objects import ObjectInfo, open_store
@@ -226,7 +225,10 @@ class Records:
             yield from map(_outcome_of_row, lost.rows)
             return
         for planned in lost.manifest.objects if lost.manifest else ():
-            if planned.skip is not None:
+            if planned.fate is not None:
+                error = "the batch's result is lost: its rows count as taken out, as the batch's manifest has it"
+                yield ObjectOutcome(planned=planned, outcome=planned.fate, code=CODE, error=error)
+            elif planned.skip is not None:
                 yield ObjectOutcome(planned=planned, outcome="skipped", code="skipped", error=planned.skip)
             elif lost.commit is not None and not lost.commit.adds:
                 error = "the batch's result is lost, and its commit added nothing to the table: it is tried again"
@@ -265,6 +267,7 @@ class Records:
             replays=_replays(lost),
             restores_checked=self._handle.version,
             accepted=True,
+            provenance=any(row["provenance"] for row in lost.rows),
         )
         uri = result_uri(self._identity, lost.name)
         try:
@@ -289,8 +292,11 @@ def _outcome_of_row(row: dict[str, Any]) -> ObjectOutcome:
     """The outcome that the ledger recorded as ``row``."""
     counted = row["outcome"] in ("failed", "poison") and row["error_code"] != AccessDenied.code
     info = ObjectInfo(**{name: row[name] for name in ("uri", "size", "etag", "version_id", "modified_at")})
+    planned = PlannedObject(info=info, tries=int(row["tries"]) - counted)
+    if row["takes"] is not None:
+        planned = PlannedObject.going(info, fate=row["outcome"], takes=row["takes"])
     return ObjectOutcome(
-        planned=PlannedObject(info=info, tries=int(row["tries"]) - counted),
+        planned=planned,
         outcome=row["outcome"],
         rows=Rows(**{name: row[f"rows_{name}"] for name in Rows.model_fields}),
         bytes_read=row["bytes"],
@@ -298,4 +304,5 @@ def _outcome_of_row(row: dict[str, Any]) -> ObjectOutcome:
         error=row["error"],
         line=row["error_line"],
         column=row["error_column"],
+        rows_removed=row["rows_removed"] or 0,
     )

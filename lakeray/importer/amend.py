@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from lakeray.delta.table import TableHandle, open_table
-from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound
+from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound, SpecError
 from lakeray.importer.accept import Acceptance, Records
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
@@ -174,7 +174,12 @@ def _pattern(glob: str) -> str:
             return f"[{'^' if found['negated'] else ''}{inside}]"
         return re.escape(text)
 
-    return f"(?s)^{_PIECES.sub(piece, glob)}$"
+    pattern = _PIECES.sub(piece, glob)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SpecError(f"{glob!r} is no pattern: {error.msg}", hint="such as '*/2024-0[1-3]/*'") from None
+    return f"(?s)^{pattern}$"
 
 
 def _clear(uri: str) -> None:

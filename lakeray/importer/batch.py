@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from lakeray.delta.commit import Mode, commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
-from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
+from lakeray.delta.table import TableHandle, add_columns, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import SchemaState, new_in_table
 from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import KEEP_LOG, Ledger
@@ -28,11 +29,15 @@ from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.batch import MergeBatch, Merged
 from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
+from lakeray.importer.output_files import BatchOutput
+from lakeray.importer.outputs import discard_outputs, tell_outputs, write_outputs
 from lakeray.importer.replace import PartitionsOut, WhereOut
 from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
 from lakeray.importer.schema import schema_names
+from lakeray.importer.schema_log import record_version
 from lakeray.importer.summary import BatchSummary
 from lakeray.importer.take_out import LoadsOut, settled
+from lakeray.importer.widening import retyped, widen
 from lakeray.importer.write import Written, write_batch
 
 
@@ -46,6 +51,15 @@ class Done:
     worker_deaths: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Before:
+    """What was there before a batch: the table's columns, what is known of the source's, RESTOREs dealt with."""
+
+    schema: pa.Schema
+    state: SchemaState
+    restores_checked: int
+
+
 class BatchProtocol:
     """Carries batches of one import through the steps of ARCHITECTURE.md."""
 
@@ -53,8 +67,12 @@ class BatchProtocol:
         self._context = context
         self._identity = identity
 
-    def run(self, manifest: Manifest, source_schema: pa.Schema, *, restores_checked: int) -> Done:
-        """Carry ``manifest`` through. Raises whatever stopped it before the commit; then nothing of it is visible."""
+    def run(
+        self, manifest: Manifest, source_schema: pa.Schema, *, restores_checked: int, state: SchemaState | None = None
+    ) -> Done:
+        """Carry ``manifest`` through; ``state`` is what the batch before knew of the source's schema. Raises whatever
+        stopped it before the commit; then nothing of it is visible.
+        """
         context, clock = self._context, time.monotonic
         started = clock()
         context.observer.batch_started(
@@ -70,24 +88,30 @@ class BatchProtocol:
             )
         handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
         rules = rules_of(manifest, context.plan)
-        written = write_batch(context, manifest, handle, source_schema)
+        before = _Before(schema=handle.schema, state=state or SchemaState(), restores_checked=restores_checked)
+        outputs: list[BatchOutput] = []
+        written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed)
         staged = clock()
-        new = [item for item in written.table_schema if handle.schema.get_field_index(item.name) < 0]
+        new = [item for item in written.table_schema if item not in handle.schema]
         if rules is None or manifest.going:
-            result = self._result(manifest, written, new, restores_checked)
+            outputs = self._write_outputs(manifest, written)
+            result = self._result(manifest, written, new, before, outputs=outputs)
             selection = self._selection(manifest, result, handle, written.table_schema)
             if selection is None:
                 self._store(result)
+            self._widen(handle, written, batch=manifest.batch)
             self._add_columns(new)
             mode: Mode = "overwrite" if manifest.mode == "overwrite" else "append"
-            version, winner, won = self._commit(result, mode=mode, selection=selection)
+            version, winner, won = self._commit(result, mode=mode, selection=selection, schema=written.table_schema)
         else:
-            version, winner, won = self._merge(manifest, written, new, restores_checked, rules)
+            self._widen(handle, written, batch=manifest.batch)
+            version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
         done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
         if not done.won and rules is None:
             self._discard(written)
+            discard_outputs(outputs)
         context.observer.batch_ended(
             step=context.step_name,
             batch=manifest.batch,
@@ -99,26 +123,21 @@ class BatchProtocol:
         return Done(summary=done, result=winner, phases_s=phases, worker_deaths=written.worker_deaths)
 
     def record(self, winner: Result, *, table_version: int) -> None:
-        """Make quarantine and ledger say what ``winner`` did; idempotent."""
-        uri = self._context.table.quarantine_uri
+        """Make quarantine, outputs and ledger say what ``winner`` did; idempotent."""
+        uri, identity = self._context.table.quarantine_uri, self._identity
         if winner.replays is not None:
             # A RESTORE of the table leaves the quarantine alone: rows that are refused again would be there twice.
-            quarantine.forget(
-                uri, pipeline=str(self._identity.pipeline), step=self._identity.step, batch=winner.replays
-            )
+            pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
+            if winner.reprocessed is None:
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+            quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:
-            quarantine.forget_objects(uri, pipeline=str(self._identity.pipeline), step=self._identity.step, loads=gone)
-        tombstones.record(self._identity, winner)
+            quarantine.forget_loads(uri, gone, pipeline=str(identity.pipeline), step=identity.step)
+        tombstones.record(identity, winner)
         failpoint("after_tombstones")
         if winner.quarantine_files:
-            if open_table(uri) is None:
-                create_table(
-                    uri,
-                    quarantine.SCHEMA,
-                    partition_by=[],
-                    properties={quarantine.BESIDE: self._identity.table_uri, **KEEP_LOG},
-                )
+            quarantine.prepare(uri, beside=identity.table_uri, properties=KEEP_LOG)
             commit_once(
                 uri,
                 app_id=self._identity.quarantine_app_id,
@@ -130,6 +149,12 @@ class BatchProtocol:
                 dense=False,
             )
         failpoint("after_quarantine_commit")
+        if winner.reprocessed is not None:
+            failpoint("before_quarantine_leave")
+            quarantine.leave(uri, winner.reprocessed)
+            failpoint("after_quarantine_leave")
+        record_version(self._identity, winner)
+        tell_outputs(self._identity, winner)
         failpoint("before_ledger_commit")
         Ledger(self._identity).record(winner, table_version=table_version)
         failpoint("after_ledger_commit")
@@ -140,11 +165,13 @@ class BatchProtocol:
         What ``last``, the batch before, knew of schema and RESTOREs is passed on.
         """
         started = time.monotonic()
+        # Objects of which only quarantined rows were meant keep their place in the ledger, the rows theirs.
+        closed = manifest.objects if manifest.kind == "objects" else []
         outcomes = [
             ObjectOutcome(planned=item, outcome="kept")
             if item.fate
             else ObjectOutcome(planned=item, outcome="skipped", code="abandoned", error=reason)
-            for item in manifest.objects
+            for item in closed
         ]
         result = Result(
             batch=manifest.batch,
@@ -156,6 +183,7 @@ class BatchProtocol:
             files=[],
             quarantine_files=[],
             source_schema=last.source_schema if last else {},
+            schema_state=last.schema_state if last else {},
             replays=manifest.replays,
             restores_checked=last.restores_checked if last else 0,
             abandoned=True,
@@ -175,7 +203,7 @@ class BatchProtocol:
         return Done(summary=summary, result=winner, phases_s={})
 
     def _merge(
-        self, manifest: Manifest, written: Written, new: list[pa.Field], restores_checked: int, rules: ChangeRules
+        self, manifest: Manifest, written: Written, new: list[pa.Field], before: _Before, rules: ChangeRules
     ) -> tuple[int, Result, bool]:
         """Bring the staged changes into the table; its version, the winner's result, whether this call won."""
         context, identity = self._context, self._identity
@@ -183,7 +211,7 @@ class BatchProtocol:
 
         def store(merged: Merged) -> dict[str, str]:
             attempt = replace(written, attempt=merged.attempt, outcomes=merged.outcomes, files=merged.files)
-            result = self._result(manifest, attempt, columns, restores_checked, tombstones=merged.tombstones)
+            result = self._result(manifest, attempt, columns, before, tombstones=merged.tombstones)
             self._store(result)
             mine[result.name] = result
             return self._described(result)
@@ -210,10 +238,14 @@ class BatchProtocol:
         manifest: Manifest,
         written: Written,
         new: list[pa.Field],
-        restores_checked: int,
+        before: _Before,
         *,
         tombstones: Sequence[StagedFile] = (),
+        outputs: Sequence[BatchOutput] = (),
     ) -> Result:
+        read = any(outcome.rows.read for outcome in written.outcomes)
+        changes, after = before.state.after(written.source_schema, written.seen, read=read)
+        users = [item for item in new if not provenance.is_reserved(item.name)]
         return Result(
             batch=manifest.batch,
             attempt=written.attempt,
@@ -224,13 +256,18 @@ class BatchProtocol:
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=[item.name for item in new if not provenance.is_reserved(item.name)],
+            new_columns=new_in_table(before.schema, pa.schema(users)),
+            schema_changes=[change.to_json() for change in changes],
+            schema_state=after.to_json(),
             expectations=written.expectations,
+            set_expectations=written.set_expectations,
             cleansing=written.cleansing,
             replays=manifest.replays,
-            restores_checked=restores_checked,
+            restores_checked=before.restores_checked,
             provenance=written.stamped,
             tombstone_files=list(tombstones),
+            reprocessed=manifest.extra["reprocess"]["where"] if manifest.kind == "reprocess" else None,
+            outputs=list(outputs),
         )
 
     def _store(self, result: Result) -> None:
@@ -251,13 +288,26 @@ class BatchProtocol:
             return PartitionsOut.of(result, handle)
         return None
 
+    def _widen(self, handle: TableHandle, written: Written, *, batch: int) -> None:
+        wide = retyped(handle.schema, written.table_schema)
+        if wide:
+            failpoint("before_widen_commit")
+            widen(self._context, handle, wide, batch=batch)
+            failpoint("after_widen_commit")
+
+    def _write_outputs(self, manifest: Manifest, written: Written) -> list[BatchOutput]:
+        prefix = self._identity.file_prefix(manifest.batch, written.attempt)
+        return write_outputs(self._context, written.files, schema=written.table_schema, prefix=prefix)
+
     def _add_columns(self, new: list[pa.Field]) -> None:
         if new:
             failpoint("before_schema_commit")
             add_columns(self._context.table.uri, new)
             failpoint("after_schema_commit")
 
-    def _commit(self, result: Result, *, mode: Mode, selection: Selection | None = None) -> tuple[int, Result, bool]:
+    def _commit(
+        self, result: Result, *, mode: Mode, selection: Selection | None = None, schema: pa.Schema | None = None
+    ) -> tuple[int, Result, bool]:
         """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
         if selection is not None:
             exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
@@ -272,6 +322,7 @@ class BatchProtocol:
             previous=result.batch - 1,
             files=result.files,
             mode=mode,
+            schema=schema,
             metadata=self._described(result),
             failpoints=True,
         )

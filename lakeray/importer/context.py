@@ -25,8 +25,9 @@ from lakeray.spec.tables import Table
 class ImportContext:
     """One import step of one run.
 
-    ``keys`` holds the resolved mask keys by reference; ``now`` is the clock (UTC); ``list_pages`` may replace the
-    store's own listing. ``task_memory_bytes`` is the aim for the memory of one task.
+    ``keys`` holds the resolved mask keys by reference, ``tables`` all tables of the workflow by name; ``now`` is the
+    clock (UTC); ``list_pages`` may replace the store's own listing. ``task_memory_bytes`` is the aim for the memory of
+    one task.
     """
 
     tenant: str
@@ -39,7 +40,8 @@ class ImportContext:
     executor: Executor
     observer: Observer
     now: Callable[[], datetime]
-    keys: Mapping[str, bytes] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    tables: Mapping[str, Table] = field(default_factory=dict)
     task_memory_bytes: int = 512 * 2**20
     list_pages: Callable[[str], Iterator[pa.RecordBatch]] | None = None
     metrics: ImportMetrics = field(default_factory=ImportMetrics)
@@ -68,6 +70,7 @@ class ImportContext:
             step=step,
             source=workflow.sources[step.import_.from_],
             table=workflow.tables[step.import_.into],
+            tables=workflow.tables,
             executor=executor,
             observer=observer,
             now=now,

@@ -14,12 +14,10 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from lakeray.delta.files import DataFile, data_files
-from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.partitions import parsed_value
 from lakeray.delta.rewrite import Rewrite, commit_rewrite, keeps_change_feed
 from lakeray.delta.sieve import ChangesTask, Layout, Picker, Sieved, SieveTask
 from lakeray.delta.staged import StagedFile, remove_staged
-from lakeray.delta.statistics import Indexed
 from lakeray.delta.table import TableHandle
 from lakeray.delta.turn import Committed
 from lakeray.errors import StoreUnavailable
@@ -27,8 +25,8 @@ from lakeray.failpoints import failpoint
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Died, Task
 from lakeray.importer.identity import ImportId
+from lakeray.importer.layout import table_options
 from lakeray.importer.result import RESULT_KEY, Result, store_result
-from lakeray.importer.task import ROW_GROUP_SHARE
 
 _TRIES = 3
 
@@ -184,19 +182,13 @@ class Exchange:
         return named
 
     def _layout(self, handle: TableHandle) -> Layout:
-        table = self.context.table
+        memory_bytes = self.context.task_memory_bytes
         return Layout(
             uri=handle.uri,
             schema=handle.schema,
             partition_by=tuple(handle.partition_by),
             change_feed=keeps_change_feed(handle),
-            options=WriteOptions(
-                target_file_bytes=table.target_file_size,
-                row_group_bytes=self.context.task_memory_bytes // ROW_GROUP_SHARE,
-                compression=table.codec.codec,
-                compression_level=table.codec.effort,
-                indexed=Indexed.of_properties(handle.properties),
-            ),
+            options=table_options(self.context.table, handle.properties, memory_bytes=memory_bytes),
         )
 
     @property

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from lakeray.delta.commit import record_rows
 from lakeray.delta.query import file_count, query
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
-from lakeray.delta.upkeep import optimize
 from lakeray.errors import ExactlyOnceError, RecordLost, TableError
 from lakeray.importer.identity import ImportId
 from lakeray.importer.result import ObjectOutcome, Result
+from lakeray.importer.upkeep.optimize import optimize
 
 SCHEMA = pa.schema(
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +18,7 @@ from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest
 from lakeray.importer.planner import Planner
 from lakeray.importer.schema import SampleTask, choose_sample, first_schema, schema_names
+from lakeray.importer.schema_diff import SchemaDiff, schema_diff
 from lakeray.importer.source import open_listing
 from lakeray.importer.summary import Summary
 from lakeray.objects import ObjectInfo
@@ -65,6 +67,7 @@ class DiscoverySummary(Summary):
     deleted: int | None
     temporary_left_out: int
     registered: str | None = None
+    schema_diff: SchemaDiff | None = None
 
 
 def plan(context: ImportContext) -> PlanSummary:
@@ -124,9 +127,15 @@ def plan(context: ImportContext) -> PlanSummary:
 
 
 def discover(
-    name: str, source: Source, *, ledger: Ledger | None, executor: Executor, now: Callable[[], datetime]
+    name: str,
+    source: Source,
+    *,
+    ledger: Ledger | None,
+    executor: Executor,
+    now: Callable[[], datetime],
+    diff: Literal["none", "sample", "all"] = "none",
 ) -> DiscoverySummary:
-    """List the source, read a sample, compare with ``ledger`` where there is one."""
+    """List the source, read a sample, compare with ``ledger`` where there is one; ``diff`` compares schemas too."""
     listing = open_listing(source, now=now, ledger=ledger)
     totals = _Totals()
     for window in rested_difference(listing, ledger):
@@ -149,6 +158,16 @@ def discover(
         changed=totals.changed if ledger else None,
         deleted=totals.deleted if ledger else None,
         temporary_left_out=found.counts.temporary,
+        schema_diff=None
+        if diff == "none"
+        else schema_diff(
+            source,
+            identity=ledger.identity if ledger else None,
+            sample=sorted(samples, key=lambda sample: sample.uri),
+            executor=executor,
+            now=now,
+            everything=diff == "all",
+        ),
     )
 
 

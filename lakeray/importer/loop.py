@@ -8,25 +8,32 @@ written by the same planner; when another importer writes one, the comparison be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 
-from lakeray.delta.table import TableHandle, create_table, open_table, set_properties
-from lakeray.errors import TransformError, UnsupportedTable
+from lakeray.delta.table import TableHandle, create_table, open_table, require_table, set_properties
+from lakeray.delta.tags import set_tags
+from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.difference import rested_difference
+from lakeray.importer.drift import SchemaState
 from lakeray.importer.ledger import Ledger
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
+from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
 from lakeray.importer.planner import Planner
 from lakeray.importer.preparation import read_as_text
-from lakeray.importer.recovery import last_result, lost_to_restore, record_committed
+from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
+from lakeray.importer.reprocess import Choice, plan_reprocess
+from lakeray.importer.result import Result
 from lakeray.importer.schema import (
     Sampled,
     SampleTask,
@@ -54,8 +61,10 @@ class ImportLoop:
     context: ImportContext
     tally: Tally = field(init=False)
     _schema: pa.Schema | None = None
+    _state: SchemaState = field(default_factory=SchemaState)
     _recorded: int = 0
     _restores_checked: int = 0
+    _refused_upto: int | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -76,6 +85,32 @@ class ImportLoop:
                 continue
             return
 
+    def reprocess(self, choice: Choice) -> None:
+        """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
+
+        Called again after an error, it goes on; rows that it refused anew are not taken twice. Raises what ``drain``
+        raises, and ImportFailed where there is nothing to go on with.
+        """
+        handle = open_table(self.context.table.uri)
+        if handle is None or self.context.mode == "overwrite":
+            raise ImportFailed(
+                f"rows cannot be reprocessed into {self.context.table.uri}",
+                uri=self.context.table.uri,
+                hint="the table is not there yet" if handle is None else "mode overwrite reads its objects whole: run",
+            )
+        handle.check_writable(mode=self.context.mode)
+        while True:
+            self.context.check_cancelled()
+            self._recover(handle)
+            if self._refused_upto is None:
+                self._refused_upto = self._recorded
+            plan = plan_reprocess(self.context, self.context.identity(handle), choice, upto=self._refused_upto)
+            if plan is None:
+                return
+            with suppress(_Overtaken):
+                self._import(handle, plan.objects, extra=plan.extra)
+            handle = require_table(self.context.table.uri)
+
     def _pass(self, *, retry_failed: bool) -> None:
         context = self.context
         handle = open_table(context.table.uri)
@@ -88,13 +123,21 @@ class ImportLoop:
         listing = open_listing(context.source, now=context.now, list_pages=context.list_pages, ledger=ledger)
         apart = context.mode in ("merge", "scd2")
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
-        for objects in self._plan(handle, ledger, listing, planner):
+        for objects in self._plan(ledger, listing, planner):
+            self._warn_of_others(handle)
             handle = handle or self._create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
         if handle is not None:
             Ledger(context.identity(handle)).compact()
             self._look_for_masked_columns()
+            self._tag_columns()
+
+    def _tag_columns(self) -> None:
+        """Once the batches are in: columns that came with them are tagged too."""
+        absent = set_tags(self.context.table.uri, self.context.table.tags) if self.context.table.tags else []
+        for name in absent:
+            self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
 
     def _look_for_masked_columns(self) -> None:
         """A mask with a misspelt name hides nothing, so that has to be said."""
@@ -104,14 +147,10 @@ class ImportLoop:
             if table is not None and name.casefold() not in columns:
                 self.tally.note(f"the mask of {name} hides nothing: the table has no such column")
 
-    def _plan(
-        self, handle: TableHandle | None, ledger: Ledger | None, listing: Listing, planner: Planner
-    ) -> Iterator[list[PlannedObject]]:
+    def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
         if context.mode == "overwrite":
-            for everything in overwrite_plan(listing, ledger, planner, batch=self._recorded):
-                self._warn_of_others(handle)
-                yield everything
+            yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
         for window in rested_difference(listing, ledger):
             yield from planner.feed(window)
@@ -119,7 +158,10 @@ class ImportLoop:
         yield from planner.finish()
 
     def _warn_of_others(self, handle: TableHandle | None) -> None:
-        others = other_imports(self.context.identity(handle), handle.properties) if handle else []
+        plan = self.context.plan
+        if handle is None or plan.mode != "overwrite" or plan.replace_where is not None or plan.partitions != "all":
+            return
+        others = other_imports(self.context.identity(handle), handle.properties)
         if others:
             self.tally.note(
                 f"mode overwrite replaces what other imports wrote into this table too ({', '.join(others)}), "
@@ -128,13 +170,20 @@ class ImportLoop:
 
     def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
         context = self.context
+        if context.source.contract.tables != "evolve":
+            raise ImportFailed(
+                f"there is no table at {context.table.uri}, and the contract of {context.source.uri} does not let the "
+                "import make one",
+                uri=context.table.uri,
+                hint="make the table, or say `contract: {tables: evolve}`",
+            )
         samples = self._sample(choose_sample(_readable(objects)))
         self._schema = read_as_text(first_schema(context.source, samples), context.step, context.source)
         properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
             made = output_schema(
-                context.step, self._schema, source=context.source, now=context.now(), keys=context.keys
+                context.step, self._schema, source=context.source, now=context.now(), keys=task_keys(context)
             )
             schema = table_schema_for(made)
             rules = ChangeRules.of(context.plan)
@@ -157,9 +206,18 @@ class ImportLoop:
         for told in self.context.executor.run(tasks):
             if isinstance(told.message, list):
                 found.extend(told.message)
+        renamed = frozenset(pair for sample in found for pair in sample.renamed)
+        self._state = replace(self._state, sampled=self._state.sampled | renamed)
         return sorted(found, key=lambda sample: sample.uri)
 
-    def _import(self, handle: TableHandle, objects: list[PlannedObject], *, replays: int | None = None) -> None:
+    def _import(
+        self,
+        handle: TableHandle,
+        objects: list[PlannedObject],
+        *,
+        replays: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
@@ -171,6 +229,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
+            extra=extra,
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
@@ -186,12 +245,17 @@ class ImportLoop:
             return False
         schema = self._source_schema(handle, manifest.objects)
         protocol = BatchProtocol(self.context, identity)
-        done = protocol.run(manifest, schema, restores_checked=self._restores_checked)
+        done = protocol.run(manifest, schema, restores_checked=self._restores_checked, state=self._state)
         self._recorded = done.summary.number
-        if done.result.source_schema:
-            self._schema = schema_from_names(done.result.source_schema)
+        self._learn(done.result)
         self.tally.batch(done)
         return True
+
+    def _learn(self, result: Result) -> None:
+        """What a recorded batch knew of the source's schema."""
+        if result.source_schema:
+            self._schema = schema_from_names(result.source_schema)
+            self._state = SchemaState.from_json(self._schema, result.schema_state)
 
     def _source_schema(self, handle: TableHandle, objects: list[PlannedObject]) -> pa.Schema:
         if self._schema is None:
@@ -208,12 +272,12 @@ class ImportLoop:
         self._recorded = result.batch if result else 0
         if result is not None:
             self._restores_checked = max(self._restores_checked, result.restores_checked)
-            self._schema = self._schema or (schema_from_names(result.source_schema) if result.source_schema else None)
+            self._learn(result)
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
         for batch, objects in lost.batches:
-            self._import(handle, objects, replays=batch)
+            self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(
                 f"batch {batch} was taken away by a RESTORE: its objects are imported again as batch {self._recorded}"
             )

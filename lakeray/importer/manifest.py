@@ -19,7 +19,8 @@ from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
+"""A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole."""
 Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +84,11 @@ class Manifest:
         return [planned for planned in self.objects if planned.fate is not None]
 
     @property
+    def kind(self) -> Literal["objects", "reprocess"]:
+        """Whether whole objects are imported, or rows of theirs that are in quarantine (``extra["reprocess"]``)."""
+        return "reprocess" if "reprocess" in self.extra else "objects"
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the objects to be read."""
         return sum(planned.info.size for planned in self.objects if planned.skip is None)
@@ -91,7 +97,7 @@ class Manifest:
         """The stored form."""
         return orjson.dumps(
             {
-                "format": FORMAT,
+                "format": FORMAT if self.kind == "objects" else REPROCESS_FORMAT,
                 "batch": self.batch,
                 "app_id": self.app_id,
                 "source_uri": self.source_uri,
@@ -112,7 +118,7 @@ class Manifest:
         """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != (REPROCESS_FORMAT if "reprocess" in raw["extra"] else FORMAT):
                 raise ExactlyOnceError(
                     "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -141,6 +147,7 @@ def new_manifest(
     mode: Mode,
     now: datetime,
     replays: int | None = None,
+    extra: dict[str, Any] | None = None,
 ) -> Manifest:
     """A plan that is not stored yet."""
     return Manifest(
@@ -153,6 +160,7 @@ def new_manifest(
         mode=mode,
         objects=objects,
         replays=replays,
+        extra=extra or {},
     )
 
 

@@ -6,38 +6,50 @@ coercion to the table's columns. Row by row everything is accounted for: ``Rows`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from lakeray.errors import AuditError
+from lakeray.errors import AuditError, ExpectationFailed
+from lakeray.importer.drift import Seen
+from lakeray.importer.masks import mask_spec
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
 from lakeray.importer.readers.port import Chunk
-from lakeray.importer.schema import add_path_columns
-from lakeray.importer.strangers import Strangers, new_columns, with_extras
+from lakeray.importer.schema import add_path_columns, contract_of, declared_of
+from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
-from lakeray.spec.steps import Mask, Step
+from lakeray.spec.steps import Step
 from lakeray.transform.cleanse.outliers import Bounds
-from lakeray.transform.coerce import Coerced, Coercer
-from lakeray.transform.mask import MaskSpec
+from lakeray.transform.coerce import Coerced, Coercer, SchemaDrift
+from lakeray.transform.contract import Contract, Widening
+from lakeray.transform.declared import Violation
+from lakeray.transform.growth import extends
+from lakeray.transform.names import normalised
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
+
+SCHEMA_RULE = "schema:"
+"""Begins the names under which violations of a declared schema are counted, path by path."""
+MAX_PATHS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piped:
-    """``table`` is ready to be written, ``quarantined`` (schema ``QUARANTINED``) to be explained; ``rows`` balances
-    with the reader's refusals.
+    """``table`` is ready to be written, ``numbers`` are the record numbers of its rows (null after a hook that made or
+    took rows), ``quarantined`` (schema ``QUARANTINED``) is to be explained; ``rows`` balances with the reader's
+    refusals.
     """
 
     table: pa.Table
+    numbers: pa.Int64Array
     quarantined: pa.Table
     rows: Rows
 
@@ -51,23 +63,18 @@ def program_spec(step: Step, constraints: Sequence[Expectation] = ()) -> Program
             Expectation(name=name, sql=item.sql, on_violation=item.on_violation) for name, item in step.expect.items()
         ),
         constraints=tuple(constraints),
-        masks={name: mask_spec(item) for name, item in step.mask.items()},
+        masks={name: mask_spec(name, item) for name, item in step.mask.items()},
         apply=step.apply,
+        prepared=bool(step.mapping or step.cleanse),
         origins=origins(step),
         flattened={} if step.mapping is None else {name: item.prefix for name, item in step.mapping.flatten.items()},
     )
 
 
-def mask_spec(mask: Mask) -> MaskSpec:
-    """One mask of the workflow file as the transform room takes it."""
-    if mask.hmac_sha256 is not None:
-        return MaskSpec(kind="hmac_sha256", key_ref=mask.hmac_sha256)
-    return MaskSpec(kind="redact", replacement=mask.redact if isinstance(mask.redact, str) else None)
-
-
 class Pipeline:
-    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns appear;
-    ``expectations`` counts.
+    """The rows' way of one task. ``source_schema`` and ``table_schema`` grow when new columns or nested fields appear;
+    ``retyped`` says that a column took a wider type, so that rows before and behind it differ. ``expectations``
+    counts, ``seen`` gathers what the source shows of its schema.
     """
 
     def __init__(
@@ -81,19 +88,28 @@ class Pipeline:
         now: datetime,
         seed: int,
         keys: Mapping[str, bytes],
+        source_widening: Widening,
+        widening: Widening,
         marker: Marker | None = None,
         bounds: Mapping[tuple[str, str], Bounds] | None = None,
     ) -> None:
         self._step = step
+        self._contract = contract_of(source)
         self._source = source
+        self._snake_case = source.names == "snake_case"
+        self._declared = declared_of(source)
+        self._source_widening = source_widening
+        self._widening = widening
         self._marker = marker
         self._preparation = Preparation(step, source, bounds)
         spec = program_spec(step, constraints)
         self._program = Program(marker.rules.spared(spec) if marker else spec, now=now, seed=seed, keys=keys)
         self._masks = self._program.record_masks
-        self._strangers = Strangers(source.evolution, wanted=step.select)
+        self._strangers = Strangers(self._contract, wanted=step.select)
         self.source_schema = source_schema
         self.table_schema = table_schema
+        self.retyped = False
+        self.seen = Seen()
         self.expectations = {
             name: ExpectationSummary(on_violation=item.on_violation) for name, item in step.expect.items()
         }
@@ -102,29 +118,87 @@ class Pipeline:
 
     def mark(self) -> Any:
         """The state to come back to when an object turns out to be bad."""
-        return self.source_schema, self.table_schema, dict(self.expectations), self._preparation.counts
+        counts = self._preparation.counts
+        return self.source_schema, self.table_schema, dict(self.expectations), self.seen.copy(), counts
 
     def rewind(self, mark: Any) -> None:
         """Go back to ``mark``."""
-        self.source_schema, self.table_schema, self.expectations, self._preparation.counts = mark
+        self.source_schema, self.table_schema, self.expectations, self.seen, self._preparation.counts = mark
         self._coercer = self._new_coercer()
         self._fitter = self._new_fitter()
 
     def run(self, chunk: Chunk, info: ObjectInfo, path_columns: Mapping[str, str | None]) -> Piped:
         """Take a chunk of the object ``info`` through."""
         read = add_path_columns(chunk.table, path_columns)
-        coerced = self._coercer.run(read, chunk.extras)
-        if coerced.new_fields:
-            self.source_schema = pa.schema([*self.source_schema, *coerced.new_fields])
-            self._coercer = self._new_coercer()
-        refused = [self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)] if coerced.refused else []
+        found = self._declared.check(read, chunk.extras) if self._declared else []
+        if self._snake_case:
+            named = normalised(read, chunk.extras)
+            for path, old, new in named.renamed:
+                self.seen.note("renamed", path, old, new, info.uri)
+            read, chunk = named.table, replace(chunk, extras=named.extras)
+        refused: list[pa.Table] = []
+        dropped = 0
+        if self._declared is not None:
+            chunk, read, refused, dropped = self._sieve(chunk, info, read, found)
+        try:
+            return self._run(chunk, info, read, refused=refused, dropped=dropped)
+        except SchemaDrift as drift:
+            row = chunk.rows[drift.row_index].as_py() if drift.row_index < len(chunk.rows) else None
+            raise SchemaDrift.at(drift.column, drift.row_index, drift.what, uri=info.uri, row=row) from None
+
+    def _sieve(
+        self, chunk: Chunk, info: ObjectInfo, read: pa.Table, found: list[Violation]
+    ) -> tuple[Chunk, pa.Table, list[pa.Table], int]:
+        """The chunk without the records that violate the declared schema: quarantined, or counted as dropped.
+
+        Raises ExpectationFailed under ``fail``.
+        """
+        declared = self._source.declared_schema
+        assert declared is not None
+        self._count_declared(found, read.num_rows)
+        if not found or declared.on_violation == "warn":
+            return chunk, read, [], 0
+        if declared.on_violation == "fail":
+            first = found[0]
+            raise ExpectationFailed(
+                f"record {chunk.rows[first.row].as_py()} of {info.uri} violates the declared schema at {first.path}: "
+                f"{first.reason}",
+                uri=info.uri,
+                hint="correct the source or the schema, or set on_violation to quarantine, drop or warn",
+            )
+        rows = [(item.row, item.path, f"{item.path}: {item.reason}") for item in found]
+        bad = {row for row, _, _ in rows}
+        refused = []
+        if declared.on_violation == "quarantine":
+            refused = [self._misfits(read, chunk.rows, rows, prefix="schema", extras=chunk.extras)]
+        keep = _all_but(read.num_rows, bad)
+        extras = None if chunk.extras is None else chunk.extras.filter(keep)
+        kept = replace(chunk, rows=chunk.rows.filter(keep), extras=extras)
+        return kept, read.filter(keep), refused, 0 if refused else len(bad)
+
+    def _count_declared(self, found: list[Violation], checked: int) -> None:
+        """Violations by path, as expectations of their own."""
+        assert self._source.declared_schema is not None
+        rule = self._source.declared_schema.on_violation
+        violated = Counter(path for path, _ in {(item.path, item.row) for item in found})
+        known = [name for name in self.expectations if name.startswith(SCHEMA_RULE)]
+        paths = [name.removeprefix(SCHEMA_RULE) for name in known]
+        for path in [*paths, *(path for path in sorted(violated) if path not in paths)][:MAX_PATHS]:
+            item = self.expectations.get(f"{SCHEMA_RULE}{path}", ExpectationSummary(on_violation=rule))
+            update = {"checked": item.checked + checked, "violated": item.violated + violated[path]}
+            self.expectations[f"{SCHEMA_RULE}{path}"] = item.model_copy(update=update)
+
+    def _run(self, chunk: Chunk, info: ObjectInfo, read: pa.Table, *, refused: list[pa.Table], dropped: int) -> Piped:
+        coerced = self._coerce(read, chunk, info)
+        if coerced.refused:
+            refused = [*refused, self._misfits(read, chunk.rows, coerced.refused, extras=chunk.extras)]
         table, rows = self._input(coerced, chunk.rows, info)
         table, rows, origin = self._prepared(table, rows, refused)
         result = self._program.run(table, rows, origin)
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, unfit = self._fit(result.table, result.rows, info)
+        out, numbers, unfit = self._fit(result.table, result.rows, info)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -132,13 +206,22 @@ class Pipeline:
             generated=result.generated,
             written=out.num_rows,
             quarantined=quarantined.num_rows + len(chunk.refused),
-            dropped=sum(result.dropped.values()),
+            dropped=dropped + sum(result.dropped.values()),
             filtered=result.filtered,
             rescued=self._rescued(out),
         )
         if not balance.balanced:
             raise AuditError(f"rows of {info.uri} do not balance: {balance!r}", uri=info.uri)
-        return Piped(table=out, quarantined=quarantined, rows=balance)
+        return Piped(table=out, numbers=numbers, quarantined=quarantined, rows=balance)
+
+    def _coerce(self, read: pa.Table, chunk: Chunk, info: ObjectInfo) -> Coerced:
+        """The chunk in the source's types, which it may add to."""
+        coerced = self._coercer.run(read, chunk.extras)
+        self.seen.chunk(coerced, self.source_schema, info.uri)
+        if coerced.new_fields or coerced.grown:
+            self.source_schema = _after(self.source_schema, coerced)
+            self._coercer = self._new_coercer()
+        return coerced
 
     def _input(self, coerced: Coerced, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, pa.Int64Array]:
         """What the program sees: the coerced columns, rescued data, the object where an expression names it."""
@@ -196,45 +279,80 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo) -> tuple[pa.Table, list[pa.Table]]:
+    def _fit(
+        self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo
+    ) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
         refused: list[pa.Table] = []
         marked = self._marker.flag(table, rows) if self._marker else None
         if marked is not None:
             table, rows = marked.table, marked.rows
             refused += [marked.quarantined] if marked.quarantined.num_rows else []
-        table = self._strangers.set_aside(table, self.table_schema)
+        table, unfit = self._strangers.set_aside(table, self.table_schema)
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])
             self._fitter = self._new_fitter()
         fitted = self._fitter.run(table)
-        out, keep = fitted.table, None
-        if fitted.refused:
-            keep = _all_but(table.num_rows, {index for index, _, _ in fitted.refused})
-            refused.append(self._misfits(table, rows, fitted.refused, prefix="table"))
-            out = out.filter(keep)
+        self._grow(fitted)
+        out, keep, unfit = fitted.table, None, [*unfit, *fitted.refused]
+        if fitted.rescued is not None:
+            out = with_rescued(out, fitted.rescued)
+        if unfit:
+            keep = _all_but(table.num_rows, {index for index, _, _ in unfit})
+            refused.append(self._misfits(table, rows, unfit, prefix="table"))
+            out, rows = out.filter(keep), rows.filter(keep)
         if self._marker and marked is not None:
             out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
-        return out, refused
+        return out, rows, refused
+
+    def _grow(self, fitted: Coerced) -> None:
+        """The table's columns after a chunk."""
+        if not fitted.grown and (fitted.rescued is None or RESCUED in self.table_schema.names):
+            return
+        known = self.table_schema
+        self.retyped |= any(not extends(kind, known.field(name).type) for name, kind in fitted.grown.items())
+        self.table_schema = _after(known, fitted)
+        if fitted.rescued is not None and RESCUED not in known.names:
+            self.table_schema = self.table_schema.append(pa.field(RESCUED, pa.string()))
+        self._fitter = self._new_fitter()
 
     def _count(self, checked: int, violations: Mapping[str, int]) -> None:
         seen = {
             name: ExpectationSummary(on_violation=item.on_violation, checked=checked, violated=violations.get(name, 0))
             for name, item in self.expectations.items()
+            if not name.startswith(SCHEMA_RULE)
         }
         self.expectations = ExpectationSummary.summed((self.expectations, seen))
 
     def _new_coercer(self) -> Coercer:
-        return Coercer(self.source_schema, evolution=self._source.evolution, masked=frozenset(self._step.mask))
+        return Coercer(
+            self.source_schema,
+            evolution=self._contract,
+            masked=frozenset(self._step.mask),
+            widening=self._source_widening,
+        )
 
     def _new_fitter(self) -> Coercer:
-        return Coercer(self.table_schema, evolution="ignore", masked=frozenset(self._step.mask))
+        """The last fit: what the source's columns were fitted to, the table's must hold, or the row is refused."""
+        contract = Contract(
+            columns="evolve" if self._contract.columns == "evolve" else "discard_row",
+            types="evolve" if self._contract.types == "evolve" else "discard_row",
+        )
+        return Coercer(
+            self.table_schema, evolution=contract, masked=frozenset(self._step.mask), widening=self._widening
+        )
 
     @staticmethod
     def _rescued(table: pa.Table) -> int:
         index = table.schema.get_field_index(RESCUED)
         return 0 if index < 0 else table.num_rows - table.column(index).null_count
+
+
+def _after(schema: pa.Schema, coerced: Coerced) -> pa.Schema:
+    """``schema`` with what a chunk added to it."""
+    known = [item.with_type(coerced.grown.get(item.name, item.type)) for item in schema]
+    return pa.schema([*known, *coerced.new_fields])
 
 
 def _object_column(info: ObjectInfo, rows: pa.Int64Array) -> pa.StructArray:

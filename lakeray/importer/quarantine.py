@@ -8,13 +8,14 @@ value stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
-from lakeray.delta.table import open_table
+from lakeray.delta.query import quoted_text
+from lakeray.delta.table import add_columns, create_table, open_table
 from lakeray.delta.upkeep import delete_rows
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.readers.port import Refused
@@ -36,13 +37,16 @@ SCHEMA = pa.schema(
         ("batch", pa.int64()),
         ("run_id", pa.string()),
         ("quarantined_at", pa.timestamp("us", tz="UTC")),
+        ("masked", pa.bool_()),
     ]
 )
 """``row`` is the record's 1-based number in its object; ``line`` and ``column`` are 1-based where the format has
-lines. ``rule`` is ``malformed``, ``type:<column>``, ``mapping:<column>``, ``cleanse:<column>``, ``select:<column>``,
-``where``, ``expect:<name>``, ``constraint:<name>`` or ``table:<column>``."""
+lines. ``rule`` is ``malformed``, ``schema:<path>``, ``type:<column>``, ``mapping:<column>``, ``cleanse:<column>``,
+``select:<column>``, ``where``, ``expect:<name>``, ``expect_set:<name>``, ``constraint:<name>`` or ``table:<column>``;
+``record`` is the row as it would have been written for ``table:`` and ``expect_set:``. ``masked``: the step masked
+columns, so that ``record`` is not what the object says (null: written by a version that did not say)."""
 
-
+_OBJECTS_AT_ONCE = 200
 _URIS_AT_ONCE = 500
 BESIDE = "lakeray.table"
 """Property of the quarantine: uri of the table whose import made it, where the ledgers of its batches are."""
@@ -78,6 +82,15 @@ class Origin:
         columns = {name: rows[name] for name in ("row", "rule", "reason", "record")}
         return self._table(planned, rows.num_rows, **columns)
 
+    def again(self, rows: pa.Table) -> pa.Table:
+        """Rows of the quarantine as they are, under this batch."""
+        own = {"batch": self.batch, "run_id": self.run_id, "quarantined_at": self.now}
+        arrays = [
+            pa.repeat(pa.scalar(own[item.name], item.type), rows.num_rows) if item.name in own else rows[item.name]
+            for item in SCHEMA
+        ]
+        return pa.table(arrays, schema=SCHEMA)
+
     def _table(self, planned: PlannedObject, count: int, **columns: object) -> pa.Table:
         info = planned.info
         same = {
@@ -89,6 +102,7 @@ class Origin:
             "batch": self.batch,
             "run_id": self.run_id,
             "quarantined_at": self.now,
+            "masked": self.withhold_raw,
         }
         arrays = []
         for field in SCHEMA:
@@ -101,7 +115,7 @@ class Origin:
         return pa.table(arrays, schema=SCHEMA)
 
 
-def forget_objects(uri: str, *, pipeline: str, step: str, loads: Sequence[tuple[int, str]]) -> None:
+def forget_loads(uri: str, loads: Sequence[tuple[int, str]], *, pipeline: str, step: str) -> None:
     """Take the rows of some loads (batch, uri of the object) out of the quarantine at ``uri``; idempotent, also when
     there is none.
     """
@@ -112,12 +126,51 @@ def forget_objects(uri: str, *, pipeline: str, step: str, loads: Sequence[tuple[
         by_batch.setdefault(batch, []).append(object_uri)
     for batch, uris in sorted(by_batch.items()):
         for start in range(0, len(uris), _URIS_AT_ONCE):
-            listed = ", ".join("'" + each.replace("'", "''") + "'" for each in uris[start : start + _URIS_AT_ONCE])
-            here = f"batch = {batch} AND pipeline = '{pipeline}' AND step = '{step}'"
-            delete_rows(uri, f"{here} AND object_uri IN ({listed})")
+            listed = ", ".join(quoted_text(each) for each in uris[start : start + _URIS_AT_ONCE])
+            delete_rows(uri, f"batch = {batch} AND {of_step(pipeline, step)} AND object_uri IN ({listed})")
+
+
+def prepare(uri: str, *, beside: str, properties: Mapping[str, str]) -> None:
+    """See to it that there is a quarantine at ``uri`` with all columns of today."""
+    if open_table(uri) is None:
+        create_table(uri, SCHEMA, partition_by=[], properties={BESIDE: beside, **properties})
+    add_columns(uri, list(SCHEMA))
 
 
 def forget(uri: str, *, pipeline: str, step: str, batch: int) -> None:
     """Take the rows of one batch out of the quarantine at ``uri``; idempotent, also when there is none."""
     if open_table(uri) is not None:
-        delete_rows(uri, f"batch = {batch} AND pipeline = '{pipeline}' AND step = '{step}'")
+        delete_rows(uri, f"batch = {batch} AND {of_step(pipeline, step)}")
+
+
+def forget_earlier(uri: str, objects: Sequence[PlannedObject], *, pipeline: str, step: str, before: int) -> None:
+    """Take the rows of these object versions from batches ``before`` one out of the quarantine; idempotent."""
+    if open_table(uri) is None:
+        return
+    for start in range(0, len(objects), _OBJECTS_AT_ONCE):
+        some = " OR ".join(f"({of_object(item)})" for item in objects[start : start + _OBJECTS_AT_ONCE])
+        delete_rows(uri, f"batch < {before} AND {of_step(pipeline, step)} AND ({some})")
+
+
+def leave(uri: str, where: str) -> None:
+    """Take the rows that a reprocessed batch was made of out of the quarantine; idempotent.
+
+    ``where`` names rows of earlier batches only, whose number is fixed: whatever was refused since, by that batch too,
+    has a higher one.
+    """
+    if open_table(uri) is not None:
+        delete_rows(uri, where)
+
+
+def of_step(pipeline: str, step: str) -> str:
+    """SQL for the rows of one import."""
+    return f"pipeline = {quoted_text(pipeline)} AND step = {quoted_text(step)}"
+
+
+def of_object(planned: PlannedObject) -> str:
+    """SQL for the rows of one object version."""
+    info = planned.info
+    parts = [f"object_uri = {quoted_text(info.uri)}"]
+    for name, value in (("object_etag", info.etag), ("object_version_id", info.version_id)):
+        parts.append(f"{name} IS NULL" if value is None else f"{name} = {quoted_text(value)}")
+    return " AND ".join(parts)

@@ -13,7 +13,7 @@ from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.ledger import Ledger
-from lakeray.importer.manifest import PlannedObject, is_planned
+from lakeray.importer.manifest import PlannedObject, is_planned, load_manifest
 from lakeray.importer.restores import lost_batches
 from lakeray.importer.result import RESULT_KEY, Result, accepted_name, load_result
 from lakeray.objects import ObjectInfo
@@ -102,6 +102,12 @@ def last_result(identity: ImportId) -> Result | None:
     return load_result(identity, commit.metadata()[RESULT_KEY])
 
 
+def reprocessed(identity: ImportId, batch: int) -> dict[str, Any] | None:
+    """What the manifest of ``batch`` says beside its objects when it took rows out of quarantine; None for others."""
+    manifest = load_manifest(identity, batch)
+    return manifest.extra if manifest is not None and manifest.kind == "reprocess" else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
     """What RESTOREs up to table ``version`` took away: batch numbers with the objects to import again."""
@@ -120,7 +126,14 @@ def lost_to_restore(context: ImportContext, handle: TableHandle, checked: int, n
     if handle.version <= checked:
         return Lost(version=checked)
     ledger, overwrite = Ledger(identity), context.mode == "overwrite"
-    lost = lost_batches(ledger, identity.table_uri, current=handle.version, checked=checked, overwrite=overwrite)
+    lost = lost_batches(
+        ledger,
+        identity.table_uri,
+        current=handle.version,
+        checked=checked,
+        overwrite=overwrite,
+        partial=lambda batch: reprocessed(identity, batch) is not None,
+    )
     if not lost:
         return Lost(version=handle.version)
     names = ", ".join(str(number) for number in lost)

@@ -6,7 +6,7 @@ the ids alone cannot say what is in the table. What can is the history: the comm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,14 +29,21 @@ def effective_versions(current: int, restores: Sequence[Restore]) -> list[tuple[
 
 
 def lost_batches(
-    ledger: Ledger, table_uri: str, *, current: int, checked: int, overwrite: bool = False
+    ledger: Ledger,
+    table_uri: str,
+    *,
+    current: int,
+    checked: int,
+    overwrite: bool = False,
+    partial: Callable[[int], bool] = lambda _: False,
 ) -> dict[int, pa.Table]:
     """Batches whose rows are no longer in the table, with the ledger rows of their loaded objects,
     and of those that they had taken out.
 
     ``checked`` is the version up to which RESTOREs were dealt with before: what those took away stays away. Not among
     the rows are objects that are in the table through another batch, or were reset since. With ``overwrite`` only the
-    last batch counts, as only that one's rows were in the table.
+    last batch counts, as only that one's rows were in the table. A ``partial`` batch took some rows of its objects
+    only: it is lost by itself, but for objects that are imported again as a whole.
     """
     found = restores_since(table_uri, checked, upto=current)
     if not found:
@@ -44,7 +51,10 @@ def lost_batches(
     restores = restores_since(table_uri, 0, lost_log="ignore", upto=checked) + found
     rows = _rows_since(ledger, min(item.to_version for item in restores))
     gone = _gone(pc.unique(rows["table_version"]).to_pylist(), restores, current=current, first=found[0].at_version)
-    rows = _since_reset(rows)
+    every = rows = _since_reset(rows)
+    away = every.filter(pc.is_in(every["table_version"], value_set=pa.array(gone.lately, pa.int64())))
+    parts = pa.array([batch for batch in pc.unique(away["batch"]).to_pylist() if partial(batch)], pa.int64())
+    rows = every.filter(pc.invert(pc.is_in(every["batch"], value_set=parts)))
     loaded = rows.filter(pc.is_in(rows["outcome"], value_set=pa.array(LOADED)))
     there = loaded.filter(pc.invert(pc.is_in(loaded["table_version"], value_set=pa.array(gone.everything, pa.int64()))))
     lost = latest(rows)
@@ -53,7 +63,9 @@ def lost_batches(
         lost = lost.filter(pc.equal(lost["batch"], pc.max(lost["batch"])))
     lost = lost.filter(pc.is_in(lost["table_version"], value_set=pa.array(gone.lately, pa.int64())))
     lost = lost.filter(pc.invert(pc.is_in(identity_keys(lost), value_set=identity_keys(there))))
-    lost = pa.concat_tables([lost, _brought_back(rows, gone)])
+    away = away.filter(pc.is_in(away["batch"], value_set=parts))
+    away = away.filter(pc.invert(pc.is_in(identity_keys(away), value_set=identity_keys(lost))))
+    lost = pa.concat_tables([lost, _brought_back(rows, gone), _not_again(away, every, gone.everything)])
     return {
         batch: lost.filter(pc.equal(lost["batch"], batch)) for batch in sorted(pc.unique(lost["batch"]).to_pylist())
     }
@@ -68,6 +80,15 @@ def _brought_back(rows: pa.Table, gone: _Gone) -> pa.Table:
     )
     lost = removals.filter(back)
     return lost.filter(pc.invert(pc.is_in(load_keys(lost, "takes"), value_set=load_keys(out, "takes"))))
+
+
+def _not_again(away: pa.Table, every: pa.Table, gone: list[int]) -> pa.Table:
+    """Rows of ``away``, of partial batches, for whose object no later batch is in the table: one would be their replay,
+    as that is the first thing to happen after a RESTORE, or a replay of the whole object.
+    """
+    there = latest(every.filter(pc.invert(pc.is_in(every["table_version"], value_set=pa.array(gone, pa.int64())))))
+    newest = there["batch"].combine_chunks().take(pc.index_in(identity_keys(away), value_set=identity_keys(there)))
+    return away.filter(pc.fill_null(pc.less(newest, away["batch"].combine_chunks()), True))
 
 
 class _Gone:

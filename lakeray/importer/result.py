@@ -16,10 +16,11 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows
+from lakeray.importer.output_files import BatchOutput
+from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
-FORMAT = 1
+FORMAT, REPROCESS_FORMAT = 1, 2
 RESULT_KEY = "lakeray.result"
 """Where a commit names the result of its batch."""
 Outcome = Literal[
@@ -84,10 +85,11 @@ class ObjectOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """``source_schema`` maps the source's columns to type names; ``restores_checked`` is the table version up to
-    which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see ``accept``); with
-    ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are remembered;
-    ``cleansing`` counts by column, then by rule.
+    """``source_schema`` maps the source's columns to type names; ``schema_changes`` says how it differs from the batch
+    before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
+    version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
+    ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
+    remembered; ``cleansing`` counts by column, then by rule; ``outputs`` are files of other formats.
     """
 
     batch: int
@@ -101,13 +103,19 @@ class Result:
     source_schema: dict[str, str]
     new_columns: list[str] = field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     replays: int | None = None
     restores_checked: int = 0
     abandoned: bool = False
+    schema_changes: list[dict[str, str]] = field(default_factory=list)
+    schema_state: dict[str, Any] = field(default_factory=dict)
     accepted: bool = False
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
+    outputs: list[BatchOutput] = field(default_factory=list)
     cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
+    reprocessed: str | None = None
+    """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
 
     @property
     def gone(self) -> list[PlannedObject]:
@@ -132,16 +140,18 @@ class Result:
     def to_bytes(self) -> bytes:
         """The stored form."""
         raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        raw["format"] = FORMAT
+        raw["format"] = FORMAT if self.reprocessed is None else REPROCESS_FORMAT
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
         raw["tombstone_files"] = [asdict(file) for file in self.tombstone_files]
-        raw["expectations"] = {name: item.model_dump() for name, item in self.expectations.items()}
+        for kind in ("expectations", "set_expectations"):
+            raw[kind] = {name: item.model_dump() for name, item in getattr(self, kind).items()}
         raw["cleansing"] = {
             column: {rule: item.model_dump() for rule, item in rules.items()}
             for column, rules in self.cleansing.items()
         }
+        raw["outputs"] = [output.to_json() for output in self.outputs]
         return orjson.dumps(raw)
 
     @classmethod
@@ -151,7 +161,7 @@ class Result:
         """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != (FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -159,7 +169,10 @@ class Result:
             raw["files"] = [StagedFile(**item) for item in raw["files"]]
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
+            raw["outputs"] = [BatchOutput.from_json(item) for item in raw.get("outputs", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
+            found = raw.pop("set_expectations", {})
+            raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
             raw["cleansing"] = {
                 column: {rule: CleansingSummary(**item) for rule, item in rules.items()}
                 for column, rules in raw.get("cleansing", {}).items()

@@ -7,8 +7,9 @@ that every batch starts from what the batch before knew. New columns join it ins
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,8 +22,12 @@ from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.types import parse_type, type_name
+from lakeray.transform.contract import Contract
+from lakeray.transform.declared import ArrowSchema, JsonSchema
 from lakeray.transform.delta_types import delta_type
+from lakeray.transform.growth import can_be_stored
 from lakeray.transform.infer import infer_schema
+from lakeray.transform.names import Renamed, normalised, snake_case
 
 SAMPLE_OBJECTS = 8
 SAMPLE_ROWS = 5_000
@@ -37,6 +42,7 @@ class Sampled:
     uri: str
     table: pa.Table | None
     error: str | None = None
+    renamed: frozenset[Renamed] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +59,10 @@ class SampleTask:
         yield [self._sample(planned) for planned in self.objects]
 
     def _sample(self, planned: PlannedObject) -> Sampled:
+        return next(self.chunks(planned), Sampled(uri=planned.info.uri, table=None))
+
+    def chunks(self, planned: PlannedObject, *, rows: int | None = SAMPLE_ROWS) -> Iterator[Sampled]:
+        """The first ``rows`` of every chunk that has any; at the end why the object cannot be read, where it cannot."""
         from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
         from lakeray.importer.readers import read
 
@@ -61,12 +71,12 @@ class SampleTask:
         try:
             with open_store(info.uri).open(info.uri, match=info) as file:
                 for chunk in read(file, options, name=info.uri):
-                    rows = self._telling(self._with_path(chunk.table, info.uri))
-                    if rows.num_rows:
-                        return Sampled(uri=info.uri, table=rows.slice(0, SAMPLE_ROWS))
+                    sampled = self._sampled(chunk.table, info.uri)
+                    telling = self._telling(sampled.table)
+                    if telling.num_rows:  # asked first: a slice of no rows and no columns has some in Arrow
+                        yield replace(sampled, table=telling.slice(0, rows))
         except (AccessDenied, ReadError, ObjectChanged, ObjectNotFound) as error:
-            return Sampled(uri=info.uri, table=None, error=error.message)
-        return Sampled(uri=info.uri, table=None)
+            yield Sampled(uri=info.uri, table=None, error=error.message)
 
     def _telling(self, table: pa.Table) -> pa.Table:
         if not self.wanted:
@@ -74,8 +84,12 @@ class SampleTask:
         shown = [table[name].is_valid() for name in table.column_names if name in self.wanted]
         return table.filter(reduce(pc.or_, shown)) if shown else table.slice(0, 0)
 
-    def _with_path(self, table: pa.Table, uri: str) -> pa.Table:
-        return add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
+    def _sampled(self, table: pa.Table, uri: str) -> Sampled:
+        table = add_path_columns(table, path_columns(self.source, SourcePattern.parse(self.source.uri), uri))
+        if self.source.names == "as_is":
+            return Sampled(uri=uri, table=table)
+        named = normalised(table)
+        return Sampled(uri=uri, table=named.table, renamed=frozenset(named.renamed))
 
 
 def add_path_columns(table: pa.Table, columns: Mapping[str, str | None]) -> pa.Table:
@@ -130,14 +144,13 @@ def _one_spelling(schema: pa.Schema, *, preferred: Collection[str]) -> pa.Schema
 
 
 def can_be_named(name: str) -> bool:
-    """Whether a user's column can have that name: delta-rs cuts names at a NUL byte without a word, and some say where
-    a row came from.
-    """
-    return "\x00" not in name and not provenance.is_reserved(name)
+    """Whether a user's column can have that name: Delta can store it, and it does not say where a row came from."""
+    return can_be_stored(name) and not provenance.is_reserved(name)
 
 
 def _path_names(source: Source, uri: str) -> list[str]:
-    return list(path_columns(source, SourcePattern.parse(source.uri), uri))
+    names = path_columns(source, SourcePattern.parse(source.uri), uri)
+    return list(names) if source.names == "as_is" else [snake_case(name) for name in names]
 
 
 def _infer_apart(tables: list[pa.Table], hints: dict[str, pa.DataType], path_names: set[str]) -> pa.Schema:
@@ -157,7 +170,7 @@ def with_table(schema: pa.Schema, table_schema: pa.Schema, *, source: Source, st
     for item in schema:
         index = table_schema.get_field_index(item.name)
         mapped = step.mapping is not None and item.name in step.mapping.columns
-        free = mapped or item.name in {*source.schema_hints, *step.select, *step.mask}
+        free = mapped or item.name in {*source.hints, *step.select, *step.mask}
         fields.append(item if index < 0 or free else pa.field(item.name, table_schema.field(index).type))
     return pa.schema(fields)
 
@@ -170,23 +183,54 @@ def with_hints(schema: pa.Schema, source: Source) -> pa.Schema:
     return _one_spelling(known, preferred=schema.names)
 
 
-def wire_schema(source: Source, schema: pa.Schema) -> pa.Schema | None:
-    """The types in which a reader shall hand over columns that it must parse from text itself (JSON)."""
+def wire_schema(source: Source, schema: pa.Schema, renamed: Collection[Renamed] = ()) -> pa.Schema | None:
+    """The types in which a reader shall hand over columns that it must parse from text itself (JSON), by the names that
+    the source has for them.
+    """
     if source.format != "json":
         return None
-    return pa.schema([pa.field(item.name, _wire_type(item.type)) for item in schema])
+    spellings: dict[str, list[str]] = {}
+    for path, old, _ in sorted(renamed):
+        spellings.setdefault(path, []).append(old)
+    return pa.schema(_wire_fields(list(schema), "", spellings))
 
 
-def _wire_type(kind: pa.DataType) -> pa.DataType:
+def _wire_fields(fields: list[pa.Field], above: str, spellings: Mapping[str, list[str]]) -> list[pa.Field]:
+    found: list[pa.Field] = []
+    for item in fields:
+        path = f"{above}{item.name}"
+        kind = _wire_type(item.type, path, spellings)
+        found.extend(pa.field(name, kind) for name in dict.fromkeys([item.name, *spellings.get(path, ())]))
+    return found
+
+
+def _wire_type(kind: pa.DataType, path: str, spellings: Mapping[str, list[str]]) -> pa.DataType:
     """Dates, times and decimals travel as the text that was written, nested types field by field."""
     types = pa.types
     if types.is_struct(kind):
-        return pa.struct([pa.field(item.name, _wire_type(item.type)) for item in kind])
+        return pa.struct(_wire_fields(list(kind), f"{path}.", spellings))
     if types.is_list(kind) or types.is_large_list(kind):
-        return pa.list_(_wire_type(kind.value_type))
+        return pa.list_(_wire_type(kind.value_type, f"{path}[]", spellings))
     if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or types.is_map(kind):
         return kind
     return pa.string()
+
+
+def contract_of(source: Source) -> Contract:
+    """The source's rules about new columns and values that do not fit, as the transform room takes them."""
+    lost: Literal["rescue", "drop"] = "drop" if source.evolution == "ignore" else "rescue"
+    return Contract(columns=source.columns_rule, types=source.types_rule, lost=lost)
+
+
+def declared_of(source: Source) -> JsonSchema | ArrowSchema | None:
+    """The check of the schema that the source declares."""
+    declared = source.declared_schema
+    if declared is None:
+        return None
+    if declared.arrow is not None:
+        return ArrowSchema(declared.fields)
+    assert isinstance(declared.json_schema, dict), "load_workflow reads the file that it names"
+    return JsonSchema(declared.json_schema)
 
 
 def schema_names(schema: pa.Schema) -> dict[str, str]:

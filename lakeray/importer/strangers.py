@@ -9,46 +9,55 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.importer.schema import can_be_named
-from lakeray.transform.coerce import Coercer, Evolution, SchemaDrift
+from lakeray.transform.coerce import Coercer, SchemaDrift
+from lakeray.transform.contract import Contract
 from lakeray.transform.delta_types import delta_type
 from lakeray.transform.mask import Mask
 from lakeray.transform.program import RESCUED
 from lakeray.transform.record import json_text
 
+Misfit = tuple[int, str, str]
+"""Row index, column, reason."""
+
 
 class Strangers:
     """Columns of a step's output that the table lacks and that it does not get.
 
-    With ``add_columns`` these are only names that Delta cannot hold, or takes for a known one in another case;
+    Where columns evolve these are only names that Delta cannot hold, or takes for a known one in another case;
     otherwise all but those that ``select`` asks for (``wanted``). A table without a column of its own yet takes all.
     """
 
-    def __init__(self, evolution: Evolution, *, wanted: Container[str]) -> None:
-        self._evolution = evolution
+    def __init__(self, contract: Contract, *, wanted: Container[str]) -> None:
+        self._contract = contract
         self._wanted = wanted
 
-    def set_aside(self, table: pa.Table, table_schema: pa.Schema) -> pa.Table:
-        """``table`` without them: their values are rescued, left out (``ignore``), or the end of the import. Raises
-        SchemaDrift under ``fail``.
+    def set_aside(self, table: pa.Table, table_schema: pa.Schema) -> tuple[pa.Table, list[Misfit]]:
+        """``table`` without them, and the rows to refuse for them: their values are rescued, left out, or the end of
+        the import, as the contract says. Raises SchemaDrift under ``freeze``.
         """
         strange = self._strange(table, table_schema)
         if not strange:
-            return table
+            return table, []
         rest = table.drop_columns(strange)
         held = [name for name in strange if table[name].null_count < table.num_rows]
-        if not held or self._evolution == "ignore":
-            return rest
-        if self._evolution == "fail":
+        rule = self._contract
+        if not held or (rule.columns == "discard_value" and rule.lost == "drop"):
+            return rest, []
+        if rule.columns == "freeze":
             first = pc.index(table[held[0]].is_valid(), value=True).as_py()
             raise SchemaDrift.at(held[0], first, "the table has no such column")
-        return _rescue(rest, table.select(held))
+        if rule.columns == "discard_row":
+            return rest, Coercer(pa.schema([]), evolution=rule).run(table.select(held)).refused
+        found = Coercer(pa.schema([]), evolution="rescue").run(table.select(held)).rescued
+        assert found is not None
+        return with_rescued(rest, found), []
 
     def _strange(self, table: pa.Table, table_schema: pa.Schema) -> list[str]:
         known = set(table_schema.names)
         if known.issuperset(table.column_names):
             return []
         taken = {name.casefold() for name in known}
-        grows = self._evolution == "add_columns" or known <= {RESCUED}
+        grows = self._contract.columns == "evolve" or known <= {RESCUED}
         strange = []
         for name in table.column_names:
             if name in known or name == RESCUED:
@@ -59,14 +68,12 @@ class Strangers:
         return strange
 
 
-def _rescue(table: pa.Table, values: pa.Table) -> pa.Table:
-    """``table`` with every row's ``values`` in its rescued data."""
-    found = Coercer(pa.schema([]), evolution="rescue").run(values).rescued
-    assert found is not None
+def with_rescued(table: pa.Table, texts: pa.StringArray) -> pa.Table:
+    """``table`` with every row's ``texts`` (JSON objects or null) in its rescued data too."""
     if table.schema.get_field_index(RESCUED) < 0:
-        return table.append_column(pa.field(RESCUED, pa.string()), found)
+        return table.append_column(pa.field(RESCUED, pa.string()), texts)
     index = table.schema.get_field_index(RESCUED)
-    both = [_joined(*pair) for pair in zip(table[RESCUED].to_pylist(), found.to_pylist(), strict=True)]
+    both = [_joined(*pair) for pair in zip(table[RESCUED].to_pylist(), texts.to_pylist(), strict=True)]
     return table.set_column(index, pa.field(RESCUED, pa.string()), pa.array(both, pa.string()))
 
 

@@ -70,6 +70,46 @@ class ExpectationSummary(Summary):
         return sums
 
 
+class SetOutcome(Summary):
+    """What one set expectation found in one batch.
+
+    ``rows`` counts offending rows where the kind can tell (None where it cannot); ``detail`` is a sentence for a
+    person; ``measured`` is what later batches compare themselves with.
+    """
+
+    kind: str
+    on_violation: str
+    passed: bool
+    rows: int | None = None
+    detail: str = ""
+    measured: dict[str, float] = Field(default_factory=dict)
+
+
+class SetExpectationSummary(Summary):
+    """One set expectation over the batches of a run: ``checked`` and ``violated`` count batches, ``rows`` offending
+    rows; ``detail`` is that of the last violation, or else of the last batch.
+    """
+
+    kind: str
+    on_violation: str
+    checked: int = 0
+    violated: int = 0
+    rows: int = 0
+    detail: str = ""
+
+    def after(self, outcome: SetOutcome) -> SetExpectationSummary:
+        """With one more batch."""
+        keeps = self.violated and outcome.passed
+        return SetExpectationSummary(
+            kind=outcome.kind,
+            on_violation=outcome.on_violation,
+            checked=self.checked + 1,
+            violated=self.violated + (not outcome.passed),
+            rows=self.rows + (outcome.rows or 0),
+            detail=self.detail if keeps else outcome.detail,
+        )
+
+
 class CleansingSummary(Summary):
     """What one cleansing rule did to one column: values that it looked at (nulls are none), changed, and refused."""
 
@@ -143,6 +183,7 @@ class ImportSummary(Summary):
     rows_removed: int = 0
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
+    set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     cleansing: dict[str, dict[str, CleansingSummary]] = Field(default_factory=dict)
     problems: list[ObjectProblem] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
@@ -157,6 +198,8 @@ class ImportSummary(Summary):
 
     @property
     def pass_rate(self) -> float:
-        """Written rows over rows that were read and not filtered; 1.0 when there are none."""
-        base = self.rows.read + self.rows.generated - self.rows.filtered
+        """Written rows over rows that were read and neither filtered nor beaten by a duplicate; 1.0 when there are
+        none.
+        """
+        base = self.rows.read + self.rows.generated - self.rows.filtered - self.rows.deduplicated
         return self.rows.written / base if base else 1.0

@@ -9,14 +9,23 @@ from datetime import datetime
 from lakeray.errors import ImportFailed
 from lakeray.importer.batch import Done
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Change
 from lakeray.importer.ledger import GONE
 from lakeray.importer.planner import Planner
 from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.source import Counts
-from lakeray.importer.summary import BatchSummary, ExpectationSummary, ImportSummary, ObjectProblem, Rows
+from lakeray.importer.summary import (
+    BatchSummary,
+    ExpectationSummary,
+    ImportSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+)
 
 MAX_PROBLEMS = 100
+MAX_SHOWN = 5
 MAX_NOTES = 100
 KEPT_BATCHES = 1_000
 _FINE = ("loaded", *GONE)
@@ -34,6 +43,7 @@ class Tally:
         self._rows = Rows()
         self._objects: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
+        self._set_expectations: dict[str, SetExpectationSummary] = {}
         self._cleansing: CleansingCounts = {}
         self._problems: list[ObjectProblem] = []
         self._new_columns: list[str] = []
@@ -100,13 +110,34 @@ class Tally:
             fates = Counter(item.fate for item in done.result.gone)
             said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
             self.note(f"batch {done.summary.number} took {done.result.rows_removed} rows out of the table ({said})")
+        if done.result.reprocessed is not None:
+            rows = done.result.rows
+            self.note(
+                f"batch {done.summary.number} took {rows.read} rows out of quarantine: {rows.written} are in the table "
+                f"now, {rows.quarantined} stay"
+            )
         for outcome in done.result.outcomes:
             self._objects[outcome.outcome] += 1
             if outcome.outcome not in _FINE and len(self._problems) < MAX_PROBLEMS:
                 self._problems.append(_problem(outcome))
         self._cleansing = added(self._cleansing, done.result.cleansing)
         self._expectations = ExpectationSummary.summed((self._expectations, done.result.expectations))
+        for name, found in done.result.set_expectations.items():
+            before = self._set_expectations.get(name)
+            before = before or SetExpectationSummary(kind=found.kind, on_violation=found.on_violation)
+            self._set_expectations[name] = before.after(found)
         self._new_columns.extend(done.result.new_columns)
+        self._schema_changes(done)
+
+    def _schema_changes(self, done: Done) -> None:
+        """Say in one line what the source's schema did. To the first batch every column is new, which says nothing."""
+        changes = [Change.from_json(item) for item in done.result.schema_changes]
+        if done.summary.number == 1:
+            changes = [change for change in changes if change.kind != "added"]
+        if changes:
+            shown = ", ".join(map(str, changes[:MAX_SHOWN]))
+            more = f" and {len(changes) - MAX_SHOWN} more" if len(changes) > MAX_SHOWN else ""
+            self.note(f"batch {done.summary.number}: the source's schema changed: {shown}{more}")
 
     def check_hope(self) -> None:
         """Raise ImportFailed when nothing at all could be read: then it is the source's settings that are wrong."""
@@ -167,6 +198,7 @@ class Tally:
             **self._listing,
             new_columns=self._new_columns,
             expectations=self._expectations,
+            set_expectations=self._set_expectations,
             cleansing=self._cleansing,
             problems=self._problems,
             notes=list(self.notes),

@@ -12,9 +12,10 @@ import pyarrow as pa
 from lakeray.delta.parquet import WriteOptions
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.writer import StagedWriter
-from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
+from lakeray.errors import AccessDenied, ImportFailed, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
 from lakeray.importer import quarantine
+from lakeray.importer.drift import Seen
 from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
@@ -23,16 +24,19 @@ from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.preparation import CleansingCounts
 from lakeray.importer.provenance import Stamp
 from lakeray.importer.readers import ReadOptions, read
-from lakeray.importer.readers.port import Refused
+from lakeray.importer.readers.port import Chunk, Refused
+from lakeray.importer.requeued import Requeued, Stays, restorer
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.source import path_columns, read_options
 from lakeray.importer.stage import Stage
+from lakeray.importer.staged_rows import BESIDE, with_origin
 from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
 from lakeray.spec.tables import Table
 from lakeray.transform.cleanse.outliers import Bounds
+from lakeray.transform.contract import Widening
 from lakeray.transform.program import Expectation
 
 ADVANCE_EVERY_S = 1.0
@@ -52,7 +56,11 @@ class Advanced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutcome:
-    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with."""
+    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with.
+
+    ``retyped``: some of the files hold a column in a narrower type than others. ``seen`` is what the source showed of
+    its schema.
+    """
 
     outcomes: list[ObjectOutcome]
     files: list[StagedFile]
@@ -60,6 +68,8 @@ class TaskOutcome:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary]
+    retyped: bool = False
+    seen: Seen = field(default_factory=Seen)
     cleansing: CleansingCounts = field(default_factory=dict)
 
 
@@ -68,7 +78,7 @@ class TaskSpec:
     """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
 
     ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table.
-    With a ``stamp`` rows say where they came from. ``ordinals`` are then the objects' places in the manifest.
+    With a ``stamp`` rows say where they came from.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -95,7 +105,14 @@ class TaskSpec:
     bounds: Mapping[tuple[str, str], Bounds] = field(default_factory=dict)
     changes: ChangeRules | None = None
     stamp: Stamp | None = None
-    ordinals: tuple[int, ...] = ()
+    ordinals: tuple[int, ...]
+    """Each object's index in the manifest."""
+    settled: bool = False
+    """Whether staged rows shall know their object (see ``staged_rows``)."""
+    requeued: Requeued | None = None
+    """Where the rows come from when only those of the objects are meant that are in quarantine."""
+    source_widening: Widening = field(default_factory=Widening)
+    widening: Widening = field(default_factory=Widening)
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -103,9 +120,9 @@ class TaskSpec:
         """
         worker = _Worker(self)
         try:
-            for planned in self.objects:
+            for planned, ordinal in zip(self.objects, self.ordinals, strict=True):
                 failpoint("task_started")
-                yield from worker.load(planned)
+                yield from worker.load(planned, ordinal)
             outcome = worker.finish()
             yield worker.rest()
             yield outcome
@@ -134,6 +151,8 @@ class _Worker:
             keys=spec.keys,
             bounds=spec.bounds,
             marker=_marker(spec),
+            source_widening=spec.source_widening,
+            widening=spec.widening,
         )
         self._origin = quarantine.Origin(
             pipeline=spec.pipeline,
@@ -145,18 +164,17 @@ class _Worker:
         )
         self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
         self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
-        self._places = dict(zip((item.info.uri for item in spec.objects), spec.ordinals, strict=spec.stamp is not None))
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
-    def load(self, planned: PlannedObject) -> Iterator[Advanced]:
-        """Read one object to its end, or find out why not."""
+    def load(self, planned: PlannedObject, ordinal: int) -> Iterator[Advanced]:
+        """Read one object, which is number ``ordinal`` of the manifest, to its end, or find out why not."""
         self._stage.begin()
         self._refused.begin()
         account = _Account()
         mark = self._pipeline.mark()
         try:
-            for position in self._chunks(planned, account):
+            for position in self._chunks(planned, account, ordinal):
                 yield from self._progress.during(account.rows.read, position)
         except (ObjectChanged, ObjectNotFound) as error:
             outcome = ObjectOutcome(planned=planned, outcome="superseded", code=error.code, error=error.message)
@@ -171,7 +189,8 @@ class _Worker:
         else:
             self._stage.keep()
             self._refused.keep()
-            self._outcomes.append(account.outcome(planned))
+            outcome = account.outcome(planned)
+            self._outcomes.append(outcome if self._spec.requeued is None else replace(outcome, bytes_read=0))
             yield from self._progress.after(account.rows.read, planned.info.size)
             return
         self._pipeline.rewind(mark)
@@ -180,25 +199,58 @@ class _Worker:
         self._outcomes.append(outcome)
         yield from self._progress.after(0, planned.info.size)
 
-    def _chunks(self, planned: PlannedObject, account: _Account) -> Iterator[int]:
+    def _chunks(self, planned: PlannedObject, account: _Account, ordinal: int) -> Iterator[int]:
         """Stage the object chunk by chunk; yields the position in its stored bytes."""
         info = planned.info
         columns = path_columns(self._spec.source, self._pattern, info.uri)
+        if self._spec.requeued is not None:
+            try:
+                for chunk in self._requeued(self._spec.requeued, planned, account):
+                    self._put(planned, chunk, columns, account, ordinal)
+                    yield 0
+            except (ReadError, ObjectChanged, ObjectNotFound) as error:  # of the quarantine, never the object's outcome
+                raise ImportFailed(f"the quarantine cannot be read: {error.message}", uri=error.uri) from error
+            return
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
-                result = self._pipeline.run(chunk, info, columns)
-                self._stage.add(self._stamped(result.table, info.uri))
-                if chunk.refused:
-                    self._refused.add(self._origin.malformed(planned, chunk.refused))
-                    account.first_refusal(chunk.refused[0])
-                if result.quarantined.num_rows:
-                    self._refused.add(self._origin.violations(planned, result.quarantined))
-                account.add(result.rows)
+                self._put(planned, chunk, columns, account, ordinal)
                 yield min(file.tell(), info.size)
 
-    def _stamped(self, table: pa.Table, uri: str) -> pa.Table:
+    def _put(
+        self,
+        planned: PlannedObject,
+        chunk: Chunk,
+        columns: Mapping[str, str | None],
+        account: _Account,
+        ordinal: int,
+    ) -> None:
+        """Take a chunk through the pipeline and stage what comes out."""
+        result = self._pipeline.run(chunk, planned.info, columns)
         stamp = self._spec.stamp
-        return table if stamp is None else stamp.put(table, self._places[uri])
+        table = result.table if stamp is None else stamp.put(result.table, ordinal)
+        if self._spec.settled:
+            table = with_origin(table, index=ordinal, start=account.rows.written, numbers=result.numbers)
+        self._stage.add(table)
+        if chunk.refused:
+            self._refused.add(self._origin.malformed(planned, chunk.refused))
+            account.first_refusal(chunk.refused[0])
+        if result.quarantined.num_rows:
+            self._refused.add(self._origin.violations(planned, result.quarantined))
+        account.add(result.rows)
+
+    def _requeued(self, requeued: Requeued, planned: PlannedObject, account: _Account) -> Iterator[Chunk]:
+        """The object's rows that are in quarantine; those that cannot be restored are staged to stay there."""
+        spec = self._spec
+        source = restorer(
+            spec.source, spec.step, self._pipeline.source_schema, chunk_bytes=spec.memory_bytes // CHUNK_SHARE
+        )
+        for rows in requeued.rows(planned):
+            for found in source.chunks(planned, rows):
+                if isinstance(found, Stays):
+                    self._refused.add(self._origin.again(found.rows))
+                    account.stays(found)
+                else:
+                    yield found
 
     def _options(self, path: Mapping[str, str | None]) -> ReadOptions:
         """A column that the path gives is read only where the object has it: a reader fills what it was told to
@@ -218,6 +270,8 @@ class _Worker:
             source_schema=self._pipeline.source_schema,
             table_schema=self._pipeline.table_schema,
             expectations=self._pipeline.expectations,
+            retyped=self._pipeline.retyped,
+            seen=self._pipeline.seen,
             cleansing=self._pipeline.cleansing,
         )
         failpoint("task_staged")
@@ -241,6 +295,7 @@ class _Worker:
             partition_by=list(spec.partition_by),
             prefix=f"{spec.prefix}-{suffix}",
             options=options,
+            beside=BESIDE.names if spec.settled else (),
         )
 
     def _quarantine_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
@@ -301,6 +356,13 @@ class _Account:
     def first_refusal(self, refused: Refused) -> None:
         """Where the object is broken first, for the ledger."""
         self._first = self._first or refused
+
+    def stays(self, found: Stays) -> None:
+        """Rows of the quarantine that it keeps as they are."""
+        count = found.rows.num_rows
+        self.rows = self.rows + Rows(read=count, quarantined=count)
+        reason = f"{count} rows stay in quarantine, they cannot be read again: {found.reason}"
+        self._first = self._first or Refused(row=0, reason=reason)
 
     def outcome(self, planned: PlannedObject) -> ObjectOutcome:
         """The outcome of an object that was read to its end."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 from lakeray.errors import TransformError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.manifest import PlannedObject
+from lakeray.importer.masks import task_keys
 from lakeray.importer.pipeline import program_of
 from lakeray.importer.preparation import Preparation, source_columns
 from lakeray.importer.schema import Sampled, first_schema
@@ -33,7 +34,7 @@ def with_wanted(
     hooked = step.apply is not None
     if (hooked or not (step.select or step.where or step.expect)) and not (step.mapping or step.cleanse):
         return schema
-    program = program_of(context.step, now=context.now(), keys=context.keys)
+    program = program_of(context.step, now=context.now(), keys=task_keys(context))
     missing = source_columns(step, set() if hooked else program.columns_read) - set(schema.names)
     if not missing:
         return schema

@@ -7,30 +7,38 @@ about the type of a new column are run again with the type that holds the values
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
-from lakeray.errors import AuditError, StoreUnavailable
+from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
 from lakeray.importer import provenance
+from lakeray.importer.agreement import agrees, merged_schema
 from lakeray.importer.bounds import BatchBounds, batch_bounds
 from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
+from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
+from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
 from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.replace import constraint_of
+from lakeray.importer.requeued import Requeued
 from lakeray.importer.result import ObjectOutcome
 from lakeray.importer.schema import wire_schema
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.set_rules import settle
+from lakeray.importer.settle import Settling, is_settled
+from lakeray.importer.staged_rows import StagedRows
+from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.transform.infer import merge_types
+from lakeray.importer.widening import SETTLED, widening_of
+from lakeray.transform.names import Renamed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,8 +52,10 @@ class Written:
     source_schema: pa.Schema
     table_schema: pa.Schema
     expectations: dict[str, ExpectationSummary] = field(default_factory=dict)
+    set_expectations: dict[str, SetOutcome] = field(default_factory=dict)
     cleansing: CleansingCounts = field(default_factory=dict)
     worker_deaths: int = 0
+    seen: Seen = field(default_factory=Seen)
     stamped: bool = False
 
     @property
@@ -54,11 +64,18 @@ class Written:
         return Rows.total(outcome.rows for outcome in self.outcomes)
 
 
-def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema) -> Written:
-    """Run the batch's tasks to their end. Raises what a task raises for the whole batch (a failed expectation, a lost
-    store).
+def write_batch(
+    context: ImportContext,
+    manifest: Manifest,
+    handle: TableHandle,
+    source_schema: pa.Schema,
+    *,
+    renamed: Collection[Renamed] = (),
+) -> Written:
+    """Run the batch's tasks to their end; ``renamed`` are names that the source has for columns. Raises what a task
+    raises for the whole batch (a failed expectation, a lost store).
     """
-    writer = _BatchWriter(context, manifest, handle, source_schema)
+    writer = _BatchWriter(context, manifest, handle, source_schema, renamed)
     try:
         return writer.run()
     except BaseException:
@@ -68,8 +85,14 @@ def write_batch(context: ImportContext, manifest: Manifest, handle: TableHandle,
 
 class _BatchWriter:
     def __init__(
-        self, context: ImportContext, manifest: Manifest, handle: TableHandle, source_schema: pa.Schema
+        self,
+        context: ImportContext,
+        manifest: Manifest,
+        handle: TableHandle,
+        source_schema: pa.Schema,
+        renamed: Collection[Renamed],
     ) -> None:
+        self._renamed = renamed
         self._context = context
         self._manifest = manifest
         self._handle = handle
@@ -78,14 +101,17 @@ class _BatchWriter:
         self._table_schema = provenance.without(handle.schema)
         self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
+        self._keys = task_keys(context)
         self._rules = rules_of(manifest, context.plan)
-        self._ordinals = {item.info.uri: place for place, item in enumerate(manifest.objects) if item.skip is None}
+        self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0
         self._bounds: BatchBounds = {}
         self._deaths = 0
         self._workers_live = False
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
+        self._seen = Seen()
+        self._widening = self._source_widening = widening_of(context, handle)
 
     def run(self) -> Written:
         planned = self._manifest.objects
@@ -101,14 +127,30 @@ class _BatchWriter:
         self._drive([self._task(group) for group in pack(readable, slots=self._context.executor.slots)])
         self._settle_new_columns()
         written = self._merge(skipped)
+        if is_settled(self._context.step):
+            self._settle(written)
         _audit(self._manifest, written)
         return written
+
+    def _settle(self, written: Written) -> None:
+        """Deduplicate the batch, then hold it to its set expectations."""
+        settling = Settling(
+            self._context,
+            self._manifest,
+            self._handle,
+            files=written.files,
+            outcomes=written.outcomes,
+            schema=written.table_schema,
+            prefix=self._identity.file_prefix(self._manifest.batch, self._attempt),
+        )
+        written.set_expectations = settle(settling)
+        written.files, written.outcomes = settling.files, settling.outcomes
+        written.quarantine_files += settling.quarantine_files
 
     def discard(self) -> None:
         """Remove the files of a batch that will not be committed."""
         for task, outcome in self._done:
-            remove_staged(task.table_uri, outcome.files)
-            remove_staged(task.quarantine_uri, outcome.quarantine_files)
+            _remove(task, outcome)
 
     def _task(self, objects: Sequence[PlannedObject]) -> TaskSpec:
         self._counter += 1
@@ -127,9 +169,9 @@ class _BatchWriter:
             run_id=context.run_id,
             now=self._manifest.created_at,
             seed=self._manifest.seed,
-            keys=dict(context.keys),
+            keys=self._keys,
             source_schema=self._schema,
-            wire_schema=wire_schema(context.source, self._schema),
+            wire_schema=wire_schema(context.source, self._schema, self._renamed),
             table_schema=self._table_schema,
             partition_by=() if self._rules else tuple(self._handle.partition_by),
             constraints=(*constraints(self._handle), *constraint_of(context.plan)),
@@ -138,7 +180,11 @@ class _BatchWriter:
             bounds=self._bounds,
             stamp=self._stamp,
             changes=self._rules,
-            ordinals=tuple(self._ordinals[item.info.uri] for item in objects),
+            ordinals=tuple(self._ordinals[item] for item in objects),
+            settled=is_settled(step),
+            requeued=Requeued.of(self._manifest),
+            source_widening=self._source_widening,
+            widening=self._widening,
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -168,6 +214,13 @@ class _BatchWriter:
         self._deaths += 1
         self._blame_the_object(died)
         objects = task.objects
+        if len(objects) == 1 and self._manifest.kind == "reprocess":
+            # Not the object's outcome: it was imported, and would be read whole again.
+            raise ImportFailed(
+                f"the worker that took rows of {objects[0].info.uri} out of quarantine died: {died.reason}",
+                uri=objects[0].info.uri,
+                hint="nothing was committed; `lakeray ledger abandon` closes the batch, the rows stay in quarantine",
+            )
         if len(objects) == 1:
             reason = f"the worker that read this object died: {died.reason}"
             limit = self._context.source.max_tries
@@ -191,21 +244,23 @@ class _BatchWriter:
 
     def _settle_new_columns(self) -> None:
         """First what the source has, then what the table gets: an ``apply`` hook can make columns of its own."""
-        merged = merge_new_fields(self._schema, [outcome.source_schema for _, outcome in self._done])
+        merged = merged_schema(self._schema, [outcome.source_schema for _, outcome in self._done])
         if merged is not None:
             self._schema = merged
-            self._run_again([_agrees(outcome.source_schema, merged) for _, outcome in self._done])
-        merged = merge_new_fields(self._table_schema, [outcome.table_schema for _, outcome in self._done])
+            self._source_widening = SETTLED
+            self._run_again([agrees(outcome.source_schema, merged) for _, outcome in self._done])
+        merged = merged_schema(self._table_schema, [outcome.table_schema for _, outcome in self._done])
         if merged is not None:
             self._table_schema = merged
-            self._run_again([_agrees(outcome.table_schema, merged) for _, outcome in self._done])
+            self._source_widening = self._widening = SETTLED
+            self._run_again([agrees(outcome.table_schema, merged) and not outcome.retyped for _, outcome in self._done])
 
     def _run_again(self, agree: list[bool]) -> None:
         again = [done for done, agrees in zip(self._done, agree, strict=True) if not agrees]
         self._done = [done for done, agrees in zip(self._done, agree, strict=True) if agrees]
         for task, outcome in again:
-            remove_staged(task.table_uri, outcome.files)
-            remove_staged(task.quarantine_uri, outcome.quarantine_files)
+            self._seen.add(outcome.seen, odd=False)
+            _remove(task, outcome)
         self._drive([self._task(task.objects) for task, _ in again])
 
     def _merge(self, skipped: list[ObjectOutcome]) -> Written:
@@ -216,8 +271,10 @@ class _BatchWriter:
             outcomes=[*skipped, *self._lost],
             worker_deaths=self._deaths,
             stamped=self._stamp is not None,
+            seen=self._seen,
         )
         for _, outcome in self._done:
+            written.seen.add(outcome.seen)
             written.outcomes.extend(outcome.outcomes)
             written.files.extend(outcome.files)
             written.quarantine_files.extend(outcome.quarantine_files)
@@ -234,31 +291,6 @@ def _stamp(context: ImportContext, manifest: Manifest, handle: TableHandle) -> p
     if not (context.keeps_provenance or provenance.is_kept(handle.schema)):
         return None
     return provenance.Stamp(importer=provenance.import_name(context.identity(handle)), batch=manifest.batch)
-
-
-def merge_new_fields(known: pa.Schema, found: list[pa.Schema]) -> pa.Schema | None:
-    """``known`` with the new columns of all tasks in types that hold all their values; None when there are none.
-
-    Names that differ by case alone are one column to Delta: the first spelling counts.
-    """
-    types: dict[str, pa.DataType] = {}
-    spelling = {name.casefold(): name for name in known.names}
-    for schema in found:
-        for item in schema:
-            first = spelling.setdefault(item.name.casefold(), item.name)
-            if known.get_field_index(item.name) >= 0 or first != item.name:
-                continue
-            earlier = types.get(item.name)
-            types[item.name] = item.type if earlier is None else (merge_types(earlier, item.type) or pa.string())
-    if not types:
-        return None
-    return pa.schema([*known, *(pa.field(name, kind) for name, kind in types.items())])
-
-
-def _agrees(schema: pa.Schema, merged: pa.Schema) -> bool:
-    return all(
-        merged.get_field_index(item.name) >= 0 and item.type.equals(merged.field(item.name).type) for item in schema
-    )
 
 
 def _union(known: pa.Schema, more: pa.Schema) -> pa.Schema:
@@ -288,3 +320,11 @@ def _audit(manifest: Manifest, written: Written) -> None:
             f"batch {manifest.batch}: files hold {staged} and {refused} rows, "
             f"outcomes say {rows.written} written and {rows.quarantined} refused"
         )
+
+
+def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
+    """Delete what a task has staged."""
+    remove_staged(task.table_uri, outcome.files)
+    remove_staged(task.quarantine_uri, outcome.quarantine_files)
+    if task.settled:
+        StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()

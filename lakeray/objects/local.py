@@ -149,6 +149,8 @@ def _info(uri: str, found: os.stat_result) -> ObjectInfo:
 
 
 def _not_found(uri: str) -> ObjectNotFound:
+    if uri.endswith("/") and os.path.isfile(uri.rstrip("/")):  # noqa: PTH113 - uris are text here
+        return ObjectNotFound(f"{uri} is a file, not a folder", hint="leave out the last slash", uri=uri)
     return ObjectNotFound(f"{uri} does not exist", hint="check the path; it is case-sensitive", uri=uri)
 
 

@@ -142,7 +142,10 @@ def _import_step(imported: ImportSummary) -> ImportStep:
         "cleansing",
     )
     return ImportStep(
-        **{name: getattr(imported, name) for name in (*same, *more, "expectations", "duration_s", "notes")},
+        **{
+            name: getattr(imported, name)
+            for name in (*same, *more, "expectations", "set_expectations", "duration_s", "notes")
+        },
         balanced=imported.rows.balanced,
         batches_total=imported.batch_count,
         batches=imported.batches[-LAST_BATCHES:],
@@ -164,6 +167,7 @@ def _line(step: StepSummary) -> StepLine:
         attempts=step.attempts,
         duration_s=step.duration_s,
         error=step.error.message if step.error else None,
+        done=step.maintained.done if step.maintained else [],
     )
 
 

@@ -17,17 +17,22 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 def render_html(report: Report) -> str:
     """A whole page without references to anything outside of it."""
+    return page(f"{report.run.workflow}: {report.run.state}", render_fragment(report))
+
+
+def page(title: str, fragment: str) -> str:
+    """A page that holds nothing but the fragment."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{report.run.workflow}: {report.run.state}"),
+        element("title", title),
         element("style", trusted("body { margin: 0 }")),
     )
-    page = element("html", head, element("body", trusted(render_fragment(report))), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    whole = element("html", head, element("body", trusted(fragment)), lang="en")
+    return f"<!doctype html>\n{whole}\n"
 
 
 def render_fragment(report: Report) -> str:
@@ -38,11 +43,12 @@ def render_fragment(report: Report) -> str:
     ]
     jumps = [element("a", name, href=f"#lakeray-{name}") for name in (section.name for section in outline(report))]
     body = element("main", _head(report), element("nav", *jumps), *sections)
-    return element("div", element("style", trusted(_style())), body, class_="lakeray")
+    return element("div", element("style", trusted(style())), body, class_="lakeray")
 
 
 @cache
-def _style() -> str:
+def style() -> str:
+    """The style sheet of all that lakeray shows."""
     return files("lakeray.reports").joinpath("report.css").read_text(encoding="utf-8")
 
 

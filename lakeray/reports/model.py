@@ -6,7 +6,15 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from lakeray.importer.summary import BatchSummary, CleansingSummary, ExpectationSummary, ObjectProblem, Rows, Summary
+from lakeray.importer.summary import (
+    BatchSummary,
+    CleansingSummary,
+    ExpectationSummary,
+    ObjectProblem,
+    Rows,
+    SetExpectationSummary,
+    Summary,
+)
 
 SECTIONS = ("import", "integration", "alignment", "workflow", "errors", "performance", "security")
 """The sections in the order in which every format shows them."""
@@ -54,6 +62,7 @@ class ImportStep(Summary):
     new_columns: list[str]
     expectations: dict[str, ExpectationSummary]
     cleansing: dict[str, dict[str, CleansingSummary]] = Field(default_factory=dict)
+    set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)
     duration_s: float
     rows_per_s: float
     bytes_per_s: float
@@ -78,7 +87,7 @@ class ImportSection(Summary):
 
 
 class StepLine(Summary):
-    """One step of the run; ``error`` is its message."""
+    """One step of the run; ``error`` is its message, ``done`` what upkeep did."""
 
     name: str
     kind: str
@@ -86,6 +95,7 @@ class StepLine(Summary):
     attempts: int
     duration_s: float
     error: str | None = None
+    done: list[str] = Field(default_factory=list)
 
 
 class IntegrationSection(Summary):

@@ -68,9 +68,27 @@ def _import_step(step: ImportStep) -> list[Block]:
         blocks.append(Grid(headers=headers, rows=rows, numeric=frozenset({2, 3}), tones=tones))
     if step.cleansing:
         blocks.append(_cleansing(step))
+    if step.set_expectations:
+        blocks.append(_sets(step))
     if step.batches_total > 1:
         blocks.append(_batches(step))
     return blocks
+
+
+def _sets(step: ImportStep) -> Grid:
+    rows = [
+        [
+            visible(name),
+            visible(found.kind),
+            visible(found.on_violation),
+            *map(count, (found.checked, found.violated)),
+            visible(found.detail, _LONGEST),
+        ]
+        for name, found in step.set_expectations.items()
+    ]
+    tones: list[Tone] = ["warn" if found.violated else "plain" for found in step.set_expectations.values()]
+    headers = ["set expectation", "kind", "on violation", "batches", "violated", "found"]
+    return Grid(headers=headers, rows=rows, numeric=frozenset({3, 4}), tones=tones)
 
 
 def _cleansing(step: ImportStep) -> Grid:
@@ -185,7 +203,7 @@ def _steps(lines: list[StepLine]) -> Grid:
                 line.state,
                 str(line.attempts),
                 duration(line.duration_s),
-                visible(line.error or "", _LONGEST),
+                visible(line.error or "; ".join(line.done), _LONGEST),
             ]
             for line in lines
         ],

@@ -19,6 +19,7 @@ BY_CODE = MappingProxyType(
         "expectation_failed": "Look at the violated expectation; `on_violation: quarantine` lets good rows through.",
         "unsupported_table": "Import into another table, or remove the table feature that the message names.",
         "commit_conflict": "Run again; another writer changed the table at the same moment.",
+        "column_retyped": "Run again: a column of the table took another type at the same moment.",
         "exactly_once": "Compare `lakeray ledger show FILE` with `lakeray tables history FILE`; delete nothing.",
         "import_failed": "Remove the cause that the message names, then run again: what is committed stays.",
         "audit": "This is a defect in lakeray, and nothing was committed: please report it with this report.",

@@ -14,12 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import BaseModel, ConfigDict
 
 from lakeray.config import Settings, unknown_variables
+from lakeray.delta.table import open_table
 from lakeray.errors import LakerayError, ObjectExists
+from lakeray.importer.upkeep.log import needed_since, oldest_entry
 from lakeray.objects import SourcePattern, join, open_store
 from lakeray.spec.model import Workflow
 
 PACKAGES = ("ray", "deltalake", "pyarrow", "datafusion", "s3fs", "adlfs")
 LOW_DISK_BYTES = 2 * 2**30
+_FORGETS = "delta.setTransactionRetentionDuration"
 
 
 class Check(BaseModel):
@@ -54,6 +57,7 @@ def examine(settings: Settings, workflow: Workflow | None) -> list[Check]:
             checks.append(_check(f"source {name}", partial(_source, source.uri)))
         for name, table in workflow.tables.items():
             checks.append(_check(f"table {name}", partial(_table, table.uri)))
+            checks.append(_check(f"memory of table {name}", partial(_memory, table.uri)))
     return checks
 
 
@@ -117,3 +121,23 @@ def _table(uri: str) -> str:
         )
     finally:
         store.delete(probe)
+
+
+def _memory(uri: str) -> str:
+    """Whether the table keeps what an import reads in it: its transaction ids, and its log."""
+    handle = open_table(uri)
+    if handle is None:
+        return "there is no table yet"
+    if _FORGETS in handle.properties:
+        raise _Failure(
+            f"{_FORGETS} is {handle.properties[_FORGETS]}: an import that pauses for longer stops for good",
+            f"unset it: ALTER TABLE ... UNSET TBLPROPERTIES ('{_FORGETS}')",
+        )
+    since, who = needed_since(handle)
+    oldest = oldest_entry(uri)
+    if oldest > since:
+        raise _Failure(
+            f"its log begins at version {oldest}, and {who} may ask it from version {since} on",
+            "run the import: it says what cannot be ruled out; keep the log longer (delta.logRetentionDuration)",
+        )
+    return f"transaction ids are kept; the log reaches back to version {oldest}"

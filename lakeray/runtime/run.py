@@ -19,7 +19,9 @@ from functools import partial
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
+from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
+from lakeray.importer.reprocess import Choice
 from lakeray.importer.summary import ImportSummary
 from lakeray.importer.withdraw import withdraw
 from lakeray.observability.metrics import ImportMetrics
@@ -27,8 +29,10 @@ from lakeray.observability.progress import Observer
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.executors import executor
 from lakeray.runtime.listing import parallel_pages
+from lakeray.runtime.maintain import AfterImport, maintain
+from lakeray.runtime.protection import protections, resolved_keys
 from lakeray.runtime.summary import ErrorSummary, RunSummary, State, StepSummary
-from lakeray.security.secrets import resolve
+from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.model import Workflow
 
 FAILED_AGAIN_EVERY_S = 60.0
@@ -42,7 +46,10 @@ def utc_now() -> datetime:
 
 @dataclass
 class WorkflowRun:
-    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread."""
+    """``execute`` runs the steps and returns when they are over; ``cancel`` may be called from another thread.
+
+    With ``reprocess`` the chosen rows are taken out of the steps' quarantine instead of new objects from their sources.
+    """
 
     workflow: Workflow
     settings: Settings
@@ -50,12 +57,15 @@ class WorkflowRun:
     observer: Observer
     steps: list[str] | None = None
     continuous: bool = False
+    reprocess: Choice | None = None
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     now: Callable[[], datetime] = utc_now
     _metrics: ImportMetrics = field(default_factory=ImportMetrics)
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _done: dict[str, StepSummary] = field(default_factory=dict)
     _loops: dict[str, ImportLoop] = field(default_factory=dict)
+    _after: dict[str, AfterImport] = field(default_factory=dict)
+    _skipped: dict[str, StepSummary] = field(default_factory=dict)
     _security: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _started_at: datetime | None = None
@@ -73,7 +83,8 @@ class WorkflowRun:
             self._notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
         names = [name for name in self.workflow.ordered() if self.steps is None or name in self.steps]
         try:
-            keys = self._keys(names)
+            keys = resolved_keys(self.workflow, names)
+            self._security.extend(protections(self.workflow, names))
         except LakerayError as error:
             self._done[names[0]] = self._failed(names[0], error)
             keys = {}
@@ -103,17 +114,6 @@ class WorkflowRun:
             environment={"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"},
         )
 
-    def _keys(self, names: list[str]) -> dict[str, bytes]:
-        keys: dict[str, bytes] = {}
-        for name in names:
-            for column, mask in self.workflow.steps[name].mask.items():
-                kind = "redacted"
-                if mask.hmac_sha256 is not None:
-                    keys[mask.hmac_sha256] = resolve(mask.hmac_sha256).reveal()
-                    kind = f"replaced by its HMAC-SHA-256 under the key {mask.hmac_sha256}"
-                self._security.append(f"step {name}: column {column} is {kind}, in the table and in quarantine")
-        return keys
-
     def _once(self, names: list[str], keys: dict[str, bytes]) -> None:
         for name in names:
             if any(
@@ -121,7 +121,10 @@ class WorkflowRun:
                 for before in self.workflow.steps[name].after
                 if before in self._done
             ):
-                self._done[name] = StepSummary(name=name, kind="import", state="skipped")
+                self._done[name] = StepSummary(name=name, kind=self.workflow.steps[name].kind, state="skipped")
+                continue
+            if self.workflow.steps[name].maintain is not None:
+                self._done[name] = self._maintained(name)
                 continue
             loop = self._loop(name, keys)
             step = self._done[name] = self._attempts(name, loop, retry_failed=True)
@@ -147,6 +150,10 @@ class WorkflowRun:
                 )
 
     def _watch(self, names: list[str], keys: dict[str, bytes]) -> None:
+        for name in [name for name in names if self.workflow.steps[name].import_ is None]:
+            names.remove(name)
+            self._skipped[name] = StepSummary(name=name, kind=self.workflow.steps[name].kind, state="skipped")
+            self._notes.append(f"step {name} is left out while the run keeps watching: `optimize` of a table does it")
         loops = {name: self._loop(name, keys) for name in names}
         last_full = float("-inf")
         while not self._cancelled.is_set():
@@ -160,6 +167,7 @@ class WorkflowRun:
             if self._done:
                 break
             self._cancelled.wait(self.settings.poll_interval_s)
+        self._done |= self._skipped
         for name, loop in loops.items():
             self._done.setdefault(name, self._ended(name, loop, 1, None))
             self._told(loop.tally.summary(), self._done[name].error)
@@ -181,15 +189,62 @@ class WorkflowRun:
         )
         self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
         loop = self._loops[name] = ImportLoop(context)
+        self._after[name] = AfterImport(self._table(context.plan.into), now=self.now, check=context.check_cancelled)
         return loop
+
+    def _table(self, name: str) -> TableOf:
+        table = self.workflow.tables[name]
+        runner = partial(self._executor, name)
+        return TableOf(table.uri, table=table, executor=runner, memory_bytes=self.settings.task_memory_bytes)
+
+    def _executor(self, table: str, doing: str) -> Executor:
+        title = f"{self.workflow.workflow}/{doing} {table} {self.run_id}"
+        return executor(self.settings.executor, name=title, cluster=self.cluster)
+
+    def _maintained(self, name: str) -> StepSummary:
+        step, started, clock = self.workflow.steps[name], self.now(), time.monotonic()
+        assert step.maintain is not None
+        table, attempt, error, done = self._table(step.maintain.table), 0, None, None
+        while attempt < step.retry.maximum_attempts and done is None:
+            attempt += 1
+            try:
+                done = maintain(step.maintain, table, check=self._check_cancelled)
+            except LakerayError as failure:
+                error = failure
+                if not error.retryable or error.code in step.retry.non_retryable_error_types:
+                    break
+                self._cancelled.wait(step.retry.interval_s(attempt))
+            except Exception as failure:  # noqa: BLE001 - as of an import
+                error = unexpected(failure)
+                break
+        state: State = "succeeded" if done else ("cancelled" if isinstance(error, Cancelled) else "failed")
+        return StepSummary(
+            name=name,
+            kind=step.kind,
+            state=state,
+            attempts=attempt,
+            started_at=started,
+            duration_s=time.monotonic() - clock,
+            maintained=done,
+            error=error_summary(error, step=name) if error and not done else None,
+        )
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the run was asked to stop", hint="run the same command again")
 
     def _attempts(self, name: str, loop: ImportLoop, *, retry_failed: bool) -> StepSummary:
         retry, attempt = self.workflow.steps[name].retry, 0
         while True:
             attempt += 1
             try:
-                loop.drain(retry_failed=retry_failed)
+                if self.reprocess is not None:
+                    loop.reprocess(self.reprocess)
+                else:
+                    loop.drain(retry_failed=retry_failed)
                 loop.tally.check_hope()
+                for note in self._after[name].look(loop.tally.summary()):
+                    loop.tally.note(note)
                 return self._ended(name, loop, attempt, None)
             except Cancelled as error:
                 return self._ended(name, loop, attempt, error)
@@ -235,7 +290,8 @@ class WorkflowRun:
         self._loops[imported.step].tally.publish_metrics()
 
     def _failed(self, name: str, error: LakerayError) -> StepSummary:
-        return StepSummary(name=name, kind="import", state="failed", attempts=0, error=error_summary(error, step=name))
+        kind = self.workflow.steps[name].kind
+        return StepSummary(name=name, kind=kind, state="failed", attempts=0, error=error_summary(error, step=name))
 
     def _unfinished(self, name: str) -> StepSummary:
         loop = self._loops.get(name)

@@ -23,6 +23,15 @@ class ErrorSummary(Summary):
     retryable: bool = False
 
 
+class MaintainSummary(Summary):
+    """Upkeep of one table: what was ``done``, a sentence each."""
+
+    table: str
+    table_uri: str
+    done: list[str] = Field(default_factory=list)
+    table_version: int | None = None
+
+
 class StepSummary(Summary):
     """One step of a run."""
 
@@ -33,6 +42,7 @@ class StepSummary(Summary):
     started_at: datetime | None = None
     duration_s: float = 0.0
     imported: ImportSummary | None = None
+    maintained: MaintainSummary | None = None
     error: ErrorSummary | None = None
 
 

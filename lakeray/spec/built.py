@@ -9,9 +9,8 @@ from lakeray.spec.model import Step, Workflow
 from lakeray.spec.problems import path_text
 from lakeray.spec.strict import Loc
 
-BUILT_KINDS = frozenset({"import"})
+BUILT_KINDS = frozenset({"import", "maintain"})
 BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
-BUILT_MASKS = frozenset({"redact", "hmac_sha256"})
 BUILT_ON_FAILURE = frozenset({"fail"})
 
 
@@ -25,7 +24,7 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
     for name, step in workflow.steps.items():
         if steps is not None and name not in steps:
             continue
-        for path, what in (*_of_step(name, step), *_of_source(workflow, step)):
+        for path, what in (*_of_step(name, step), *_of_outputs(name, workflow, step), *_of_source(workflow, step)):
             place = workflow.where(*path)
             line = f"{place}  " if place else ""
             line += f"{path_text(path)}: {what}"
@@ -46,10 +45,6 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.import_ is not None and step.import_.mode not in BUILT_MODES:
         what = f"mode {step.import_.mode} is not built yet; built: {_listed(BUILT_MODES)}"
         yield (*here, "import", "mode"), what
-    for column, mask in step.mask.items():
-        if mask.kind not in BUILT_MASKS:
-            what = f"the protection {mask.kind} is not built yet; built: {_listed(BUILT_MASKS)}"
-            yield (*here, "mask", column, mask.kind), what
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate is not None and (step.compensate != "withdraw" or history):
         yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"
@@ -58,6 +53,23 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     if step.on_failure not in BUILT_ON_FAILURE:
         what = f"{step.on_failure} is not built yet; built: {_listed(BUILT_ON_FAILURE)}"
         yield (*here, "on_failure"), what
+
+
+def _of_outputs(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    """Outputs hold what batches add: rows that a step takes out of its table again would stay in them."""
+    if step.import_ is None or not step.outputs:
+        return
+    source, plan = workflow.sources[step.import_.from_], step.import_
+    taken = {
+        "changed_objects: replace": source.changed_objects == "replace",
+        "deleted_objects: delete": source.deleted_objects == "delete",
+        "compensate: withdraw": step.compensate == "withdraw",
+        "replace_where": plan.replace_where is not None,
+        "partitions: dynamic": plan.partitions == "dynamic",
+    }
+    for option, said in taken.items():
+        if said:
+            yield ("steps", name, "outputs"), f"outputs are not built yet together with {option}"
 
 
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

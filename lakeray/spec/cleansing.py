@@ -234,7 +234,7 @@ class CleanseRule(Choice):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """Not exactly one rule; a synonym of two values."""
         yield from super().complaints(data)
-        if "unknown" in data and data.get("enum") is None:
+        if data.get("unknown", "keep") != "keep" and data.get("enum") is None:
             yield ("unknown",), WrongValue("only enum has this")
         known = data.get("enum")
         taken: dict[str, str] = {}
@@ -269,7 +269,8 @@ def everywhere_complaints(cleanse: object) -> Iterator[Complaint]:
                 yield ("cleanse", str(selector), index, "outlier", kind), WrongValue(hint, found=quoted(kind))
     rules = cleanse.get("*") if isinstance(cleanse, Mapping) else None
     for index, rule in enumerate(rules if isinstance(rules, list) else []):
-        kinds = [key for key in rule if key in (*TYPED, "outlier")] if isinstance(rule, Mapping) else []
+        said = rule if isinstance(rule, Mapping) else {}
+        kinds = [key for key in said if key in (*TYPED, "outlier") and said[key] is not None]
         for kind in kinds:
             hint = f"allowed for every column: {', '.join(TEXTUAL)}; name the columns of the others"
             yield ("cleanse", "*", index, kind), WrongValue(hint, found=quoted(kind))

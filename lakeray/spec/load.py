@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lakeray.spec.declared import with_schema
 from lakeray.spec.document import MAX_CHARACTERS, Document, Place, read_document
 from lakeray.spec.model import FROM_FILE, Positions, Workflow
 from lakeray.spec.problems import Problem, WorkflowFileError, path_text
@@ -41,9 +42,32 @@ def load_workflow(path_or_text: str | os.PathLike[str]) -> Workflow:
     WorkflowFileError, a SpecError, with every problem found, each with its line and column.
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
-        return _located(_workflow(path_or_text, "<text>"), Path.cwd())
+        return _read_in(_workflow(path_or_text, "<text>"), Path.cwd(), "<text>")
     path = Path(path_or_text)
-    return _located(_workflow(_content(path), str(path_or_text)), path.absolute().parent)
+    return _read_in(_workflow(_content(path), str(path_or_text)), path.absolute().parent, str(path_or_text))
+
+
+def _read_in(workflow: Workflow, folder: Path, file: str) -> Workflow:
+    """The workflow with absolute paths, and with the JSON Schemas that it names."""
+    located = _located(workflow, folder)
+    problems = []
+    sources = dict(located.sources)
+    for name, source in located.sources.items():
+        path = ("sources", name, "declared_schema", "json_schema")
+        try:
+            sources[name] = with_schema(source, folder)
+        except WrongValue as wrong:
+            line, column = _positions(workflow).get(path, (1, 1))
+            problems.append(
+                Problem(line=line, column=column, path=path_text(path), found=wrong.found, expected=wrong.expected)
+            )
+    if problems:
+        raise WorkflowFileError(file=file, problems=problems)
+    return located.model_copy(update={"sources": sources})
+
+
+def _positions(workflow: Workflow) -> Mapping[Loc, Place]:
+    return workflow._positions.at  # noqa: SLF001 - this module put them there
 
 
 def _located(workflow: Workflow, folder: Path) -> Workflow:
@@ -62,7 +86,19 @@ def _located(workflow: Workflow, folder: Path) -> Workflow:
         )
         for name, item in workflow.tables.items()
     }
-    return workflow.model_copy(update={"sources": sources, "tables": tables})
+    steps = {
+        name: item.model_copy(
+            update={
+                "outputs": {
+                    output: said.model_copy(update={"uri": absolute(said.uri)}) for output, said in item.outputs.items()
+                }
+            }
+        )
+        if item.outputs
+        else item
+        for name, item in workflow.steps.items()
+    }
+    return workflow.model_copy(update={"sources": sources, "tables": tables, "steps": steps})
 
 
 def _content(path: Path) -> str:

@@ -88,8 +88,18 @@ class _Graph:
         here: Loc = ("steps", name)
         yield from self._known((*here, "import", "from"), _get(step, "import", "from"), "sources")
         yield from self._known((*here, "import", "into"), _get(step, "import", "into"), "tables")
+        for column, mask in _mapping(_get(step, "mask")).items():
+            shared = _get(mask, "encrypt", "keys_of")
+            if isinstance(shared, str) and "." in shared:
+                of: Loc = (*here, "mask", column, "encrypt", "keys_of")
+                yield from self._known(of, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
+        for rule, said in _mapping(_get(step, "expect_set")).items():
+            reference = _get(said, "references", "to")
+            if isinstance(reference, str) and "." in reference:
+                loc: Loc = (*here, "expect_set", rule, "references", "to")
+                yield from self._known(loc, reference.partition(".")[0], "tables")
         for index, target in enumerate(_list(_get(step, "deliver", "to"))):
             yield from self._known((*here, "deliver", "to", index), target, "targets")
 
@@ -181,7 +191,7 @@ class _Graph:
 
 
 def _places(data: dict[str, object]) -> Iterator[Complaint]:
-    """Two tables in one place; a table inside a source, which would then import itself."""
+    """Two tables, or a table and an output, in one place; what lies inside a source, which would then import itself."""
     taken: dict[str, str] = {}
     for name, table in _mapping(data.get("tables")).items():
         uri = _get(table, "uri")
@@ -194,6 +204,14 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
             holder = taken.setdefault(place(where), name)
             if holder != name:
                 yield loc, WrongValue(f"expected a place of its own: {holder} lies there too", found=quoted(where))
+    for loc, where, holder in _outputs(data):
+        other = taken.setdefault(place(where), holder)
+        if other != holder:
+            yield loc, WrongValue(f"expected a place of its own: {other} lies there too", found=quoted(where))
+    yield from _within_sources(data)
+
+
+def _within_sources(data: dict[str, object]) -> Iterator[Complaint]:
     for name, source in _mapping(data.get("sources")).items():
         root = _get(source, "uri")
         if not isinstance(root, str) or re.search(r"[*?\[{]", root) or _get(source, "format") == "delta":
@@ -203,6 +221,19 @@ def _places(data: dict[str, object]) -> Iterator[Complaint]:
             if isinstance(uri, str) and _inside(uri, root):
                 hint = f"expected a place outside of source {name}, which would import the table's own files"
                 yield ("tables", table, "uri"), WrongValue(hint, found=quoted(uri))
+        for loc, where, _ in _outputs(data):
+            if _inside(where, root):
+                hint = f"expected a place outside of source {name}, which would import the output's files"
+                yield loc, WrongValue(hint, found=quoted(where))
+
+
+def _outputs(data: dict[str, object]) -> Iterator[tuple[Loc, str, str]]:
+    """Where each output's folder is said, the folder, and whose it is."""
+    for name, step in _mapping(data.get("steps")).items():
+        for output, said in _mapping(_get(step, "outputs")).items():
+            uri = _get(said, "uri")
+            if isinstance(uri, str):
+                yield ("steps", name, "outputs", output, "uri"), uri, f"the output {output} of step {name}"
 
 
 def _circles(data: dict[str, object]) -> Iterator[Complaint]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, Field
 
+from lakeray.spec.contract import COLUMNS, TYPES, Contract, DeclaredSchema, Evolution, Names, Part, contradictions
 from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import SourceUri, Text, TypeText
 from lakeray.spec.types import parse_type
@@ -16,7 +17,6 @@ from lakeray.spec.wrong import WrongValue, nearest, quoted
 
 Format = Literal["json", "csv", "tsv", "parquet", "avro", "orc", "arrow", "text", "binary", "delta"]
 Compression = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
-Evolution = Literal["add_columns", "rescue", "fail", "ignore"]
 ChangedObjects = Literal["ignore", "append", "fail", "replace"]
 DeletedObjects = Literal["keep", "delete"]
 
@@ -113,7 +113,16 @@ class Source(Spec):
     from a sample. Hint what must not depend on a sample: keys, money, timestamps."""
     evolution: Evolution = "add_columns"
     """What happens to columns that the table does not have. `add_columns` (default): they are added. `rescue`: their
-    values go into `_rescued_data`. `fail`: the import stops. `ignore`: they are left out."""
+    values go into `_rescued_data`. `fail`: the import stops. `ignore`: they are left out. `contract` says it part by
+    part."""
+    contract: Contract = Contract()
+    """What may change by itself, part by part. Default: as `evolution` says."""
+    names: Names = "as_is"
+    """What columns and nested fields are called. `as_is` (default): as the source spells them. `snake_case`: in lower
+    case letters, digits and _, so that `Order ID`, `orderId` and `order-id` are all `order_id`. Where a record has two
+    that become one, the first in the order of their spelling counts and the others go into `_rescued_data`."""
+    declared_schema: DeclaredSchema | None = None
+    """What every record must look like, as a JSON Schema or as Arrow types. Default: nothing is declared."""
     changed_objects: ChangedObjects = "ignore"
     """What happens when an imported object was overwritten. `ignore` (default): nothing, and the report says so.
     `append`: the new version is imported as well. `fail`: the import stops. `replace`: the old version's rows are
@@ -147,7 +156,8 @@ class Source(Spec):
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """Options of another format."""
+        """Options of another format; a contract against the evolution."""
+        yield from contradictions(data)
         given = data.get("format")
         for key, formats in (
             ("csv", ("csv", "tsv")),
@@ -174,7 +184,19 @@ class Source(Spec):
     @property
     def hints(self) -> dict[str, pa.DataType]:
         """The Arrow type by column that `schema_hints` asks for."""
-        return {column: parse_type(text) for column, text in self.schema_hints.items()}
+        declared = self.declared_schema.fields if self.declared_schema else []
+        hints = {item.name: item.type for item in declared}
+        return hints | {column: parse_type(text) for column, text in self.schema_hints.items()}
+
+    @property
+    def columns_rule(self) -> Part:
+        """What happens to a column that the table lacks."""
+        return self.contract.columns or COLUMNS[self.evolution]
+
+    @property
+    def types_rule(self) -> Part:
+        """What happens to a value that does not fit its column."""
+        return self.contract.types or TYPES[self.evolution]
 
     @property
     def delimiter(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -11,10 +11,13 @@ from lakeray.spec.checks import Check
 from lakeray.spec.cleansing import Rules, Selector, everywhere_complaints
 from lakeray.spec.gates import Condition, PythonCall
 from lakeray.spec.mapping import Mapped
+from lakeray.spec.masks import Mask, hidden_keys
 from lakeray.spec.merge import History, Operation, merge_complaints
+from lakeray.spec.outputs import Output, without_outputs
 from lakeray.spec.policies import Retry, Timeouts
+from lakeray.spec.sets import Deduplicate, SetExpect
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
-from lakeray.spec.texts import Hook, Name, SecretRef, Sql, Text
+from lakeray.spec.texts import Hook, Name, Sql, Text
 from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
 from lakeray.spec.wrong import WrongValue, quoted
 
@@ -100,31 +103,6 @@ class Expect(Spec):
     quarantine table with its reason. `fail`: the import stops, nothing is committed."""
 
 
-class Mask(Choice):
-    """How a column's values are hidden, in the table and in its quarantine alike."""
-
-    noun: ClassVar[str] = "a mask"
-
-    redact: bool | Annotated[str, AfterValidator(str)] | None = None
-    """`true`: values become null. A text: values become that text. Null stays null."""
-    hmac_sha256: SecretRef | None = None
-    """Reference to the key under which values become HMAC-SHA-256 digests in hexadecimal: equal values stay equal. Null
-    stays null."""
-    encrypt: Any = None
-    """Field encryption. Not built yet."""
-    tokenize: Any = None
-    """Tokens in place of values. Not built yet."""
-    partial: Any = None
-    """All but some characters hidden. Not built yet."""
-
-    @classmethod
-    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
-        """None or several, or a mask that masks nothing."""
-        yield from super().complaints(data)
-        if data.get("redact") is False:
-            yield ("redact",), WrongValue("expected true, or the text that values become", found="false")
-
-
 class Deliver(Spec):
     """Rows of a table go out to targets."""
 
@@ -152,6 +130,24 @@ class Maintain(Spec):
     """Seconds since a file was removed from the table after which it is deleted. Default: nothing is deleted."""
     checkpoint: bool = False
     """Whether a checkpoint of the log is written. Default: false; writers write one every hundred commits."""
+    clean_log: bool = False
+    """Whether entries of the log that are older than the table keeps them (`delta.logRetentionDuration`, 30 days) and
+    that no import needs are deleted. Default: false; imports do so now and then."""
+
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """Nothing to do, or an order for files that are left as they are."""
+        optimize = data.get("optimize") is not False
+        if not optimize and data.get("z_order"):
+            yield (
+                ("z_order",),
+                WrongValue("expected none, as only an optimize puts rows in order", found="optimize: false"),
+            )
+        if not (optimize or data.get("vacuum") is not None or data.get("checkpoint") or data.get("clean_log")):
+            yield (
+                (),
+                WrongValue("expected at least one of: optimize, vacuum, checkpoint, clean_log", found="nothing to do"),
+            )
 
 
 class SubWorkflow(Spec):
@@ -200,7 +196,10 @@ class Wait(Choice):
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
 
-ONLY_IMPORT = ("mapping", "cleanse", "select", "where", "expect", "mask", "apply")
+ONLY_IMPORT = (
+    *("mapping", "cleanse", "select", "where", "expect", "mask", "apply"),
+    *("deduplicate", "expect_set", "outputs"),
+)
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
@@ -258,6 +257,14 @@ class Step(Choice):
     """Named conditions that rows must meet. Default: none. Import only."""
     mask: dict[Text, Mask] = Field(default_factory=dict)
     """How columns are hidden, by column. Default: none. Import only."""
+    deduplicate: Deduplicate | None = None
+    """How duplicates are told and which row stays. Default: all rows stay. Import only."""
+    expect_set: dict[Name, SetExpect] = Field(default_factory=dict)
+    """Named conditions that the rows of a batch must meet together, after duplicates went. Rows that come out of
+    quarantine must meet `unique`, `references` and `range` alone. Default: none. Import only."""
+    outputs: dict[Name, Output] = Field(default_factory=dict)
+    """Files of other formats that get each batch's rows as well, by name. Default: none. Import only, modes append and
+    overwrite."""
     retry: Retry = Retry()
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None
@@ -275,6 +282,8 @@ class Step(Choice):
         yield from super().complaints(data)
         yield from repeated(data.get("after"), "after")
         yield from everywhere_complaints(data.get("cleanse"))
+        yield from hidden_keys(data)
+        yield from without_outputs(data)
         kinds = [kind for kind in KINDS if data.get(kind) is not None]
         if len(kinds) == 1 and kinds != ["import"]:
             for option in ONLY_IMPORT:

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from lakeray.spec.strict import Complaint, Spec, repeated
-from lakeray.spec.texts import TableUri, Text
+from lakeray.spec.texts import Name, TableUri, Text
 from lakeray.spec.units import PositiveSize
+from lakeray.spec.upkeep import Optimize
 from lakeray.spec.wrong import WrongValue
 
 _LEVELS = {"zstd": (1, 22), "gzip": (1, 9)}
@@ -59,6 +60,12 @@ class Table(Spec):
     """How data files are compressed: `{codec: zstd, level: 1}` (default), or only the codec."""
     zstd_level: int | None = Field(default=None, ge=1, le=22)
     """Short for `compression: {codec: zstd, level: ...}`, 1 (fast) to 22 (small). Default: what `compression` says."""
+    optimize: Optimize | None = None
+    """Small files are put together after imports once there are many: `{when: {small_files: 50}, target: 256MiB}`.
+    Default: never by itself; `lakeray tables optimize` and steps of kind `maintain` do so when asked."""
+    tags: dict[Text, list[Name]] = Field(default_factory=dict)
+    """Classification of columns, such as `{email: [pii, contact]}`. Default: none. It is kept in the table's own
+    metadata (`lakeray.tags` of each column), and the report says which tagged columns no mask hides."""
     quarantine: TableUri | None = None
     """Where refused rows go. Default: the table's uri with `_quarantine` behind it."""
     provenance: bool = False
@@ -77,6 +84,9 @@ class Table(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """A column to partition by twice, quarantine in the table itself, two words about compression."""
         yield from repeated(data.get("partition_by"), "partition_by")
+        tags = data.get("tags")
+        for column, names in tags.items() if isinstance(tags, Mapping) else ():
+            yield from ((("tags", *loc), wrong) for loc, wrong in repeated(names, column))
         uri, quarantine = data.get("uri"), data.get("quarantine")
         if isinstance(uri, str) and isinstance(quarantine, str) and same_place(uri, quarantine):
             yield ("quarantine",), WrongValue("expected another place than the table's own uri")

@@ -6,38 +6,46 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from lakeray.errors import TransformError
 from lakeray.transform.coercions import Converted, convert
+from lakeray.transform.contract import Contract, Evolution, Part, Widening
 from lakeray.transform.delta_types import delta_type
+from lakeray.transform.growth import grown, wider
 from lakeray.transform.record import json_text, json_values
 
-Evolution = Literal["add_columns", "rescue", "fail", "ignore"]
 RESCUED = "_rescued_data"
 
 
 class SchemaDrift(TransformError):
-    """Under ``evolution: fail`` an object holds a column, or a value, that the table does not take.
+    """Where the contract says ``freeze``, an object holds a column, or a value, that the table does not take.
 
-    ``column`` names it; ``row_index`` is the 0-based row of the chunk that held it first.
+    ``column`` names it; ``row_index`` is the 0-based row of the chunk that held it first; ``what`` says what is wrong
+    with it.
     """
 
     code = "schema_drift"
     column: str
     row_index: int
+    what: str
 
     @classmethod
-    def at(cls, column: str, row_index: int, what: str) -> SchemaDrift:
-        """The error for ``column``; the message never quotes a value."""
+    def at(
+        cls, column: str, row_index: int, what: str, *, uri: str | None = None, row: int | None = None
+    ) -> SchemaDrift:
+        """The error for ``column``; the message never quotes a value. ``row`` is the record's number in the object."""
+        place = f"row {row_index + 1} of its chunk" if row is None else f"record {row} of {uri}"
         error = cls(
-            f"column {column!r}: {what} (first in row {row_index + 1} of its chunk)",
-            hint="set evolution to add_columns, rescue or ignore, or correct schema_hints",
+            f"column {column!r}: {what} (first in {place})",
+            hint="set evolution to add_columns, rescue or ignore (or another contract), or correct schema_hints",
+            uri=uri,
         )
-        error.column, error.row_index = column, row_index
+        error.column, error.row_index, error.what = column, row_index, what
         return error
 
 
@@ -46,54 +54,57 @@ class Coerced:
     """A chunk in the table's types.
 
     ``table`` has the target's columns in the target's order, then those of ``new_fields``; its rows are the input's,
-    in order. ``rescued`` holds JSON object texts ``{column: value}`` of what did not fit, null where all did, or is
-    None when there is nothing; ``rescued_rows`` counts them. ``refused`` (only under ``ignore``) lists ``(row index,
-    column, reason)``: these rows are still in ``table`` and must be taken out by the caller. ``ignored_columns``
-    names unknown columns whose values were left out, nested ones dotted. ``cut`` counts, by column, times that lost
-    what is below a microsecond.
+    in order. ``grown`` holds the new types of columns of the target that got nested fields or a wider type.
+    ``rescued`` holds JSON object texts ``{column: value}`` of what did not fit, null where all did, or is
+    None when there is nothing; ``rescued_rows`` counts them. ``refused`` lists ``(row index, column, reason)``: these
+    rows are still in ``table`` and must be taken out by the caller. ``ignored_columns``
+    names unknown columns whose values were left out, nested ones dotted. ``lost`` counts, by column, values that did
+    not fit and were given up. ``conflicts`` holds the type in which a column came some of whose values did not fit,
+    ``left_out`` that of a column which the target lacks and did not get.
+    ``cut`` counts, by column, times that lost what is below a microsecond.
     """
 
     table: pa.Table
     rescued: pa.StringArray | None = None
     new_fields: list[pa.Field] = field(default_factory=list)
+    grown: dict[str, pa.DataType] = field(default_factory=dict)
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     rescued_rows: int = 0
     ignored_columns: set[str] = field(default_factory=set)
+    lost: dict[str, int] = field(default_factory=dict)
+    conflicts: dict[str, pa.DataType] = field(default_factory=dict)
+    left_out: dict[str, pa.DataType] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
 
 
 class Coercer:
     """Makes chunks fit ``target`` by the table in ``lakeray.transform.coercions``.
 
-    What happens to a column that the target lacks, or a value that does not fit its column:
-
-    ===========  ====================================================  ============================================
-    evolution    unknown column                                        value that does not fit
-    ===========  ====================================================  ============================================
-    add_columns  added in its Delta type; until it has one (it is      null; the original goes to rescued data
-                 null, or holds only empty lists), it is left out
-                 and what it holds is rescued
-    rescue       its values go to rescued data                         null; the original goes to rescued data
-    ignore       left out, its name is reported                        the row is refused
-    fail         SchemaDrift, unless it is null throughout             SchemaDrift
-    ===========  ====================================================  ============================================
-
-    A column that differs from a known one only by case is never added, because Delta names ignore case: its values
-    are rescued. No error or reason quotes a value, of ``masked`` columns or of others; rescued data does, and is masked
-    with the row.
+    What happens to a column that the target lacks, or a value that does not fit its column, says the contract (or
+    the evolution that stands for one), see ``lakeray.transform.contract``. A column that differs from a known one only
+    by case is never added, because Delta names ignore case: its values are rescued. No error or reason quotes a value,
+    of ``masked`` columns or of others; rescued data does, and is masked with the row.
     """
 
-    def __init__(self, target: pa.Schema, *, evolution: Evolution, masked: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        target: pa.Schema,
+        *,
+        evolution: Evolution | Contract,
+        masked: frozenset[str] = frozenset(),
+        widening: Widening | None = None,
+    ) -> None:
         self.target = target
-        self.evolution = evolution
+        self.contract = evolution if isinstance(evolution, Contract) else Contract.of(evolution)
         self.masked = masked
+        self.widening = widening or Widening()
         self._folded = {name.casefold() for name in target.names}
 
     def run(self, table: pa.Table, extras: pa.StringArray | None = None) -> Coerced:
         """``table`` in the target's types.
 
         ``extras`` holds, row by row, a JSON object text of values that the reader could not put into a column (or
-        null). Raises SchemaDrift under ``fail``.
+        null). Raises SchemaDrift under ``freeze``.
         """
         if extras is None and table.schema.equals(self.target):
             return Coerced(table=table)
@@ -109,33 +120,45 @@ class _Chunk:
 
     def __init__(self, coercer: Coercer, table: pa.Table, extras: pa.StringArray | None) -> None:
         self._coercer = coercer
+        self._contract = coercer.contract
         self._table = table
         self._extras = _parsed_extras(extras)
+        self._fields: list[pa.Field] = []
         self._columns: list[pa.Array | pa.ChunkedArray] = []
         self._new: list[pa.Field] = []
+        self._grown: dict[str, pa.DataType] = {}
         self._rescued: dict[int, dict[str, Any]] = {}
         self._refused: list[tuple[int, str, str]] = []
         self._ignored: set[str] = set()
+        self._lost: dict[str, int] = {}
+        self._conflicts: dict[str, pa.DataType] = {}
+        self._strange: dict[str, pa.DataType] = {}
         self._cut: dict[str, int] = {}
 
     def coerced(self) -> Coerced:
         known = set(self._table.column_names)
         for target in self._coercer.target:
             found = self._table[target.name] if target.name in known else None
-            self._columns.append(self._known(target, found))
+            values = self._known(target, found)
+            self._columns.append(values)
+            self._fields.append(target if values.type == target.type else target.with_type(values.type))
         for name in self._table.column_names:
             if self._coercer.target.get_field_index(name) < 0:
                 self._unknown(name, self._table[name])
         self._leftover_extras()
-        fields = [*self._coercer.target, *self._new]
+        fields = [*self._fields, *self._new]
         table = pa.table(self._columns, schema=pa.schema(fields)) if fields else _no_columns(len(self._table))
         return Coerced(
             table=table,
             rescued=self._rescued_texts(),
             new_fields=self._new,
+            grown=self._grown,
             refused=sorted(self._refused),
             rescued_rows=len(self._rescued),
             ignored_columns=self._ignored,
+            lost=self._lost,
+            conflicts=self._conflicts,
+            left_out=self._strange,
             cut=self._cut,
         )
 
@@ -146,27 +169,64 @@ class _Chunk:
         if found is not None and found.type == target.type and not extra:
             return found
         source = pa.nulls(len(self._table)) if found is None else _whole(found)
-        done = convert(source, target.type, keep_unknown=self._coercer.evolution != "ignore")
-        self._account(target.name, source, done, target.type)
-        return self._with_extra(target.name, done.values, extra)
+        return self._with_extra(target.name, self._fitted(target, source), extra)
+
+    def _fitted(self, target: pa.Field, source: pa.Array) -> pa.Array:
+        """``source`` in the target's type, or in the one that it grows to."""
+        kind, widening = target.type, self._coercer.widening
+        done = convert(source, kind, keep_unknown=False)
+        free = self._contract.types == "evolve" and widening.allows(target.name)
+        if done.unknown and self._contract.columns == "evolve":
+            kind = grown(kind, source.type, maps=free)
+        if done.misfits is not None and free:
+            kind = wider(kind, source.filter(done.misfits), floats=target.name not in widening.inexact)
+            if kind == target.type and target.name in widening.texts and not pt.is_nested(kind):
+                kind = pa.string()
+        if kind != target.type:
+            self._grown[target.name] = kind
+            done = convert(source, kind, keep_unknown=False)
+        self._account(target.name, source, done, kind)
+        return done.values
 
     def _account(self, name: str, source: pa.Array, done: Converted, kind: pa.DataType) -> None:
         if done.cut:
             self._cut[name] = self._cut.get(name, 0) + done.cut
-        if self._coercer.evolution == "ignore":
-            self._ignored |= {f"{name}.{nested}" for nested in done.unknown}
+        if done.unknown:
+            self._strange_fields(name, source, done, kind)
         if done.misfits is None:
             return
+        self._conflicts.setdefault(name, source.type)
         rows = pc.indices_nonzero(done.misfits)
         what = f"does not fit {kind}"
         self._misfit(name, rows.to_pylist(), lambda: json_values(source.take(rows)), what)
 
-    def _misfit(self, name: str, rows: list[int], values: Callable[[], list[Any]], what: str) -> None:
-        evolution = self._coercer.evolution
-        if evolution == "fail":
+    def _strange_fields(self, name: str, source: pa.Array, done: Converted, kind: pa.DataType) -> None:
+        """Nested fields that hold values and that the column did not get."""
+        contract = self._contract
+        if contract.columns == "discard_value" and contract.lost == "drop":
+            self._ignored |= {f"{name}.{nested}" for nested in done.unknown}
+            return
+        self._strange.update({f"{name}.{nested}": source.type for nested in done.unknown})
+        strict = convert(source, kind).misfits
+        strange = strict if done.misfits is None or strict is None else pc.and_not(strict, done.misfits)
+        rows = pc.indices_nonzero(strange)
+        if not len(rows):
+            return
+        fields = ", ".join(f"{name}.{nested}" for nested in sorted(done.unknown))
+        what = f"has fields that the table has not ({fields})"
+        self._misfit(name, rows.to_pylist(), lambda: json_values(source.take(rows)), what, part=contract.columns)
+
+    def _misfit(
+        self, name: str, rows: list[int], values: Callable[[], list[Any]], what: str, *, part: Part | None = None
+    ) -> None:
+        rule = part or self._contract.types
+        if rule == "freeze":
             raise SchemaDrift.at(name, rows[0], f"a value {what}")
-        if evolution == "ignore":
+        if rule == "discard_row":
             self._refused.extend((row, name, f"the value of {name} {what}") for row in rows)
+            return
+        if rule == "discard_value" and self._contract.lost == "drop":
+            self._lost[name] = self._lost.get(name, 0) + len(rows)
             return
         for row, value in zip(rows, values(), strict=True):
             self._rescued.setdefault(row, {})[name] = value
@@ -181,6 +241,7 @@ class _Chunk:
             if done is not None and not values[row].is_valid:
                 fitting[row] = done
             else:
+                self._conflicts.setdefault(name, _type_of(value))
                 self._misfit(name, [row], partial(list, [value]), f"does not fit {values.type}")
         if not fitting:
             return values
@@ -190,23 +251,28 @@ class _Chunk:
     def _unknown(self, name: str, column: pa.ChunkedArray) -> None:
         if column.null_count == len(column):
             return
-        evolution = self._coercer.evolution
+        rule = self._contract.columns
         kind = delta_type(column.type)
-        if evolution == "add_columns" and kind is not None and self._is_new(name):
-            source = _whole(column)
+        source = _whole(column)
+        if rule == "evolve" and kind is not None and self._is_new(name):
             done = convert(source, kind)
             self._account(name, source, done, kind)
             self._new.append(pa.field(name, kind))
             self._columns.append(self._with_extra(name, done.values, self._extras.pop(name, {})))
             return
-        source = _whole(column)
         rows = pc.indices_nonzero(source.is_valid())
-        if evolution == "ignore":
+        self._strange[name] = column.type
+        self._left_out(name, rows.to_pylist(), lambda: json_values(source.take(rows)))
+
+    def _left_out(self, name: str, rows: list[int], values: Callable[[], list[Any]]) -> None:
+        """Values of a column that the table has not and does not get."""
+        contract = self._contract
+        if contract.columns == "freeze":
+            raise SchemaDrift.at(name, rows[0], "the table has no such column")
+        if contract.columns == "discard_value" and contract.lost == "drop":
             self._ignored.add(name)
-        elif evolution == "fail":
-            raise SchemaDrift.at(name, rows[0].as_py(), "the table has no such column")
         else:
-            self._misfit(name, rows.to_pylist(), lambda: json_values(source.take(rows)), "")
+            self._misfit(name, rows, values, "has no column", part=contract.columns)
 
     def _is_new(self, name: str) -> bool:
         return not self._coercer.knows(name) and name.casefold() not in {field.name.casefold() for field in self._new}
@@ -214,13 +280,9 @@ class _Chunk:
     def _leftover_extras(self) -> None:
         for name, values in self._extras.items():
             rows = [row for row, value in values.items() if value is not None]
-            if not rows:
-                continue
-            if self._coercer.evolution == "ignore":
-                self._ignored.add(name)
-                continue
-            found = [values[row] for row in rows]
-            self._misfit(name, rows, partial(list, found), "has no column")
+            if rows:
+                self._strange.setdefault(name, _type_of(values[rows[0]]))
+                self._left_out(name, rows, partial(list, [values[row] for row in rows]))
 
     def _rescued_texts(self) -> pa.StringArray | None:
         if not self._rescued:
@@ -261,3 +323,11 @@ def _single(value: Any, kind: pa.DataType) -> pa.Array | None:
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         return None
     return None if done.misfits is not None or not done.values[0].is_valid else done.values
+
+
+def _type_of(value: Any) -> pa.DataType:
+    """The type of a value that a reader set aside."""
+    try:
+        return pa.array([value]).type
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return pa.string()

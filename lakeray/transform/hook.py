@@ -23,7 +23,7 @@ class Hook:
 
     def __init__(self, reference: str, *, now: datetime, seed: int) -> None:
         self.reference = reference
-        self._function = _loaded(reference)
+        self._function = load_function(reference)
         self._extra = _asked_for(self._function, {"now": now, "seed": seed})
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -45,7 +45,8 @@ class Hook:
         return made
 
 
-def _loaded(reference: str) -> Callable[..., Any]:
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names. Raises TransformError when there is none."""
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
         raise TransformError(f"the hook {reference!r} is not module:function", hint="as in my_module:clean")

@@ -9,25 +9,47 @@ from typing import Any, Literal
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
-from lakeray.errors import ConfigError
-from lakeray.transform.delta_types import is_text
+from lakeray.errors import ConfigError, TransformError
+from lakeray.security.field_keys import Ring
+from lakeray.transform.covers import (
+    Cover,
+    Digested,
+    Partly,
+    PartlyEmail,
+    Redacted,
+    Rewritten,
+    Stepped,
+    Tokens,
+    Truncated,
+    Unit,
+)
 from lakeray.transform.digests import Digests
-from lakeray.transform.record import json_text, json_values
+from lakeray.transform.record import json_text
+
+Kind = Literal["redact", "hmac_sha256", "tokenize", "partial", "encrypt", "generalize"]
+_SHOWING = ("partial", "generalize")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskSpec:
-    """How one column is masked.
+    """How one column is masked; the options are those of ``lakeray.spec.masks``.
 
-    ``redact`` writes ``replacement`` (None: null) over every value. ``hmac_sha256`` writes the keyed digest of the
-    value in hexadecimal; ``key_ref`` is the *reference* of its key, as in ``env:MASK_KEY``, never the key.
+    ``key_ref`` is the *reference* of a key, as in ``env:MASK_KEY``, never the key; for ``encrypt`` the name under which
+    the column's data keys are handed over, as ``Ring.to_bytes`` writes them.
     """
 
-    kind: Literal["redact", "hmac_sha256"]
+    kind: Kind
     replacement: str | None = None
     key_ref: str | None = None
+    prefix: str = "tok_"
+    length: int = 26
+    shape: Literal["text", "email"] = "text"
+    keep_first: int = 0
+    keep_last: int = 0
+    character: str = "*"
+    step: float | None = None
+    unit: Unit | None = None
 
 
 class Mask:
@@ -35,49 +57,63 @@ class Mask:
 
     def __init__(self, spec: MaskSpec, *, keys: Mapping[str, bytes]) -> None:
         """Raises ConfigError, naming the reference, when ``keys`` lacks the key."""
-        self._replacement = spec.replacement
-        self._digests: Digests | None = None
-        if spec.kind != "hmac_sha256":
-            return
-        key = keys.get(spec.key_ref or "")
-        if not key:
-            raise ConfigError(
-                f"the mask key {spec.key_ref!r} was not given or is empty",
-                hint="set what the reference names before the run starts",
-            )
-        self._digests = Digests(key)
+        self._spec = spec
+        self._cover = _cover(spec, keys)
 
     def __repr__(self) -> str:
-        return f"Mask({'redact' if self._digests is None else 'hmac_sha256'})"
+        return f"Mask({self._spec.kind})"
+
+    def of_origin(self) -> Mask:
+        """The mask of a column from which the masked one is computed.
+
+        A mask that shows parts of a value would show other parts of one that looks otherwise, so that is redacted.
+        """
+        return Mask(MaskSpec(kind="redact"), keys={}) if self._spec.kind in _SHOWING else self
+
+    def kind(self, column: str, kind: pa.DataType) -> pa.DataType:
+        """The type of ``column`` behind the mask. Raises TransformError when the mask cannot be put over its type."""
+        found = self._cover.kind(kind)
+        if found is None:
+            raise TransformError(
+                f"the mask {self._spec.kind} cannot be put over the column {column!r}, which is {kind}",
+                hint="convert it in `select`, or take another mask",
+            )
+        return found
 
     def __call__(self, values: pa.Array | pa.ChunkedArray) -> pa.Array:
-        """``values`` of any type as strings, row by row; null stays null.
+        """``values`` of any type masked, row by row; null stays null."""
+        return self._cover.array(values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
 
-        The digest is over the canonical text: a string itself, any other value its JSON text (see
-        ``lakeray.transform.record``).
-        """
-        if isinstance(values, pa.ChunkedArray):
-            values = values.combine_chunks()
-        if self._digests is None:
-            return self._redacted(values)
-        if is_text(values.type) or pt.is_integer(values.type):  # whose canonical text Arrow writes as well
-            return self._digests.column(values.cast(pa.string()))
-        return pa.array([self.value(value) for value in json_values(values)], pa.string())
-
-    def value(self, value: Any) -> str | None:
+    def value(self, value: Any) -> Any:
         """The mask of one value made of JSON's own types."""
-        if value is None:
-            return None
-        if self._digests is None:
-            return self._replacement
-        text = value if isinstance(value, str) else json_text(value)
-        return self._digests.one(text.encode("utf-8", "surrogatepass"))
+        return self._cover.value(value)
 
-    def _redacted(self, values: pa.Array) -> pa.Array:
-        if self._replacement is None:
-            return pa.nulls(len(values), pa.string())
-        written = pa.repeat(pa.scalar(self._replacement, pa.string()), len(values))
-        return pa.compute.if_else(values.is_valid(), written, pa.scalar(None, pa.string()))
+
+def _cover(spec: MaskSpec, keys: Mapping[str, bytes]) -> Cover:  # noqa: PLR0911 - a table of kinds
+    if spec.kind == "hmac_sha256":
+        return Digested(Digests(_key(spec, keys)))
+    if spec.kind == "tokenize":
+        return Rewritten(Tokens(_key(spec, keys), prefix=spec.prefix, length=spec.length))
+    if spec.kind == "encrypt":
+        ring = Ring.from_bytes(_key(spec, keys))
+        return Rewritten(ring.encrypt, repeats=ring.deterministic)
+    if spec.kind == "partial" and spec.shape == "email":
+        return Rewritten(PartlyEmail(first=spec.keep_first, character=spec.character))
+    if spec.kind == "partial":
+        return Rewritten(Partly(first=spec.keep_first, last=spec.keep_last, character=spec.character))
+    if spec.kind == "generalize":
+        return Truncated(spec.unit) if spec.unit is not None else Stepped(spec.step or 1)
+    return Redacted(spec.replacement)
+
+
+def _key(spec: MaskSpec, keys: Mapping[str, bytes]) -> bytes:
+    key = keys.get(spec.key_ref or "")
+    if not key:
+        raise ConfigError(
+            f"the mask key {spec.key_ref!r} was not given or is empty",
+            hint="set what the reference names before the run starts",
+        )
+    return key
 
 
 class ByName(dict[str, Any]):

@@ -70,7 +70,7 @@ class Shape:
                     hint="give it one, as in CAST(NULL AS STRING)",
                 )
             self.kinds[name] = kind
-            fields.append(pa.field(name, pa.string() if name in parts.masks else kind))
+            fields.append(pa.field(name, parts.masks[name].kind(name, kind) if name in parts.masks else kind))
         self.names = list(self.kinds)
         self.output = pa.schema(fields)
         late = list(parts.late.values())
@@ -224,7 +224,8 @@ class Passage:
             return table
         for place, name in enumerate(table.column_names):
             if name in masks:
-                table = table.set_column(place, pa.field(name, pa.string()), masks[name](table[name]))
+                hidden = masks[name](table[name])
+                table = table.set_column(place, pa.field(name, hidden.type), hidden)
             elif name == RESCUED:
                 table = table.set_column(place, name, masked_rescued(table[name], self._parts.record_masks))
         return table

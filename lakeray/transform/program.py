@@ -147,6 +147,9 @@ class Program:
 def _record_masks(spec: ProgramSpec, select: Mapping[str, Expression], masks: dict[str, Mask]) -> ByName:
     """The masks of all that a masked column is computed from, by ``select`` or before the program."""
     known = ByName({**masks, **_masks_of_origins(select, masks)})
+    if not spec.prepared:
+        return known
+    known = ByName({name: mask.of_origin() for name, mask in known.items()})
     before = {origin: known[name] for name, origin in spec.origins.items() if name in known}
     for origin, prefix in spec.flattened.items():
         over = [mask for name, mask in known.items() if name.startswith(prefix.casefold())]
@@ -157,7 +160,7 @@ def _record_masks(spec: ProgramSpec, select: Mapping[str, Expression], masks: di
 def _masks_of_origins(select: Mapping[str, Expression], masks: Mapping[str, Mask]) -> dict[str, Mask]:
     """A column from which a masked one is computed is masked like it where the row is shown before select."""
     return {
-        origin: masks[name]
+        origin: masks[name].of_origin()
         for name in select
         if name in masks
         for origin in select[name].columns

@@ -37,9 +37,10 @@ class ProgramSpec:
     """What a step says about rows, as plain values.
 
     ``constraints`` are the target table's own NOT NULL and CHECK conditions over the row as it would be written; a
-    row that violates one is quarantined. ``apply`` names a hook, ``module:function``. ``origins`` says of what column
-    of the source a column was made before the program, ``flattened`` what the names of all columns begin with that a
-    column of the source was taken apart into; where that is shown it is masked like what it became.
+    row that violates one is quarantined. ``apply`` names a hook, ``module:function``. ``prepared``: rows were mapped or
+    cleansed before, so that they look otherwise as they were read. ``origins`` says of what column of the source a
+    column was made by that, ``flattened`` what the names of all columns begin with that a column of the source was
+    taken apart into: where that is shown it is masked like what it became.
     """
 
     select: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class ProgramSpec:
     constraints: tuple[Expectation, ...] = ()
     masks: dict[str, MaskSpec] = field(default_factory=dict)
     apply: str | None = None
+    prepared: bool = False
     origins: dict[str, str] = field(default_factory=dict)
     flattened: dict[str, str] = field(default_factory=dict)
 

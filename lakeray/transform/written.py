@@ -45,6 +45,9 @@ def _of_step(step: Step) -> Iterator[tuple[Loc, str]]:
         yield ("where",), step.where
     for name, expectation in step.expect.items():
         yield ("expect", name, "sql"), expectation.sql
+    if step.import_ is not None:
+        named = {"delete_when": step.import_.delete_when, "replace_where": step.import_.replace_where}
+        yield from ((("import", name), sql) for name, sql in named.items() if sql is not None)
 
 
 def _problems(place: tuple[int, int] | None, path: Loc, sql: str) -> Iterator[Problem]:

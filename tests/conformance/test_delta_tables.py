@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 import uuid
@@ -16,9 +17,13 @@ from lakeray.delta.commit import commit_once, record_rows
 from lakeray.delta.files import data_files
 from lakeray.delta.rewrite import Rewrite, commit_rewrite
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table, require_table
-from lakeray.delta.upkeep import history, live_files, optimize, restore, restores_since, vacuum
+from lakeray.delta.upkeep import history, live_files, restore, restores_since
+from lakeray.delta.vacuum import vacuum
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ObjectError, ObjectNotFound, StoreUnavailable
+from lakeray.importer.upkeep.log import clean_log, write_checkpoint
+from lakeray.importer.upkeep.optimize import optimize
+from lakeray.importer.upkeep.work import Wish
 from lakeray.objects import delta_uri, open_store, storage_options
 from tests.servers import S3Server
 
@@ -129,6 +134,41 @@ def test_racing_rewrites_and_appends_on_one_table_lose_and_repeat_nothing(lake_r
         thread.join()
     assert len({version for _, version in wins}) == len(wins) == 6
     assert rows(uri) == sorted([*zip(range(5), NASTY, strict=True), *((10 + n, "x") for n in range(1, 6))])
+
+
+def test_optimize_in_order_keeps_rows_beside_an_appender(lake_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are put together, then rows put in order, the second time through scratch files."""
+    uri = f"{lake_root}a b/t"
+    create_table(uri, SCHEMA, ["p"])
+    for number in range(1, 4):
+        files = stage(uri, [number * 10 + place for place in range(5)], NASTY)
+        commit_once(uri, app_id="a", number=number, previous=number - 1 or None, files=files)
+    wanted = rows(uri)
+    ended = threading.Event()
+
+    def appender() -> None:
+        for number in range(4, 8):
+            commit_once(uri, app_id="a", number=number, previous=number - 1, files=stage(uri, [number], ["x"]))
+        ended.set()
+
+    thread = threading.Thread(target=appender)
+    thread.start()
+    while not ended.is_set():
+        optimize(uri)
+    thread.join()
+    wanted = sorted([*wanted, *((number, "x") for number in range(4, 8))], key=repr)
+    assert sorted(rows(uri), key=repr) == wanted
+    monkeypatch.setattr("lakeray.importer.upkeep.sort._PART_SHARE", 2**40)  # nothing fits
+    done = optimize(uri, Wish(z_order=("n",)))
+    assert (done.given_up, done.commits) == (0, 1)
+    assert sorted(rows(uri), key=repr) == wanted
+    held = [name for page in open_store(uri).list(f"{uri}/") for name in page["uri"].to_pylist()]
+    assert not [name for name in held if "_lakeray/optimize" in name], "scratch files are gone"
+    assert write_checkpoint(uri) == done.version
+    assert clean_log(uri, now=dt.datetime.now(dt.UTC) + dt.timedelta(days=40)).deleted > 0
+    assert sorted(rows(uri), key=repr) == wanted
+    vacuum(uri, 0, dry_run=False)
+    assert sorted(rows(uri), key=repr) == wanted
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Exception:

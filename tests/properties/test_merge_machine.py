@@ -112,7 +112,7 @@ CHANGES = st.fixed_dictionaries(
     optional={"v": st.integers(0, 2), "w": st.sampled_from(["p", "q"]), "day": st.sampled_from(["d1", "d2"])},
 )
 OBJECTS = st.lists(CHANGES, max_size=6)
-POINTS = st.lists(st.sampled_from(list(failpoints.REGISTRY)), max_size=2)
+POINTS = st.lists(st.sampled_from([*failpoints.EVERY_IMPORT, *failpoints.NEW_COLUMNS, *failpoints.CHANGES]), max_size=2)
 BATCHES = st.lists(st.tuples(st.lists(OBJECTS, min_size=1, max_size=3), POINTS), min_size=1, max_size=5)
 TABLES = st.fixed_dictionaries(
     {

@@ -117,9 +117,9 @@ def _event_table(
 
 
 def _compared(schema: pa.Schema, sequence: str, history: History) -> list[str]:
-    """The columns whose values make a state."""
+    """The columns whose values make a state: not those that say when it held, or where it came from."""
     apart = {sequence, history.valid_from, history.valid_to, history.is_current}
-    return [name for name in schema.names if name not in apart]
+    return [name for name in schema.names if name not in apart and not name.startswith("_lakeray_")]
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:

@@ -15,10 +15,10 @@ from lakeray.delta.files import Bounds, DataFile, data_files
 from lakeray.delta.query import file_count
 from lakeray.delta.rewrite import Rewrite, commit_rewrite
 from lakeray.delta.table import TableHandle, add_columns, create_table, open_table
-from lakeray.delta.upkeep import optimize
 from lakeray.importer.identity import ImportId
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.result import Result
+from lakeray.importer.upkeep.optimize import optimize
 from lakeray.objects import join
 
 FORMAT = "1"

@@ -16,6 +16,7 @@ import pytest
 from pydantic import Field
 
 from lakeray.cli.entry import execute
+from lakeray.delta.vacuum import StaleFile
 from lakeray.importer.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
 from lakeray.runtime.summary import RunSummary, StepSummary
 
@@ -178,17 +179,23 @@ class FakeLake:
         self._ask("plan", file, steps)
         return self.plans
 
-    def discover(self, file: Any, *, source: str | None = None, register: bool = False) -> list[DiscoverySummary]:
-        self._ask("discover", file, source, register)
+    def discover(
+        self, file: Any, *, source: str | None = None, register: bool = False, schema_diff: str = "none"
+    ) -> list[DiscoverySummary]:
+        self._ask("discover", file, source, register, *([] if schema_diff == "none" else [schema_diff]))
         return [DiscoverySummary(registered="here" if register else None)]
 
-    def quarantine(self, file: Any, *, table: str | None = None, limit: int = 100) -> pa.Table:
-        self._ask("quarantine", file, table, limit)
-        return self.rows
+    def quarantine(self, file: Any, *, table: str | None = None, step: str | None = None) -> FakeQuarantine:
+        self._ask("quarantine", file, table, step)
+        return FakeQuarantine(self)
 
     def ledger(self, file: Any, *, step: str | None = None) -> FakeLedger:
         self._ask("ledger", file, step)
         return FakeLedger(self)
+
+    def withdraw(self, file: Any, *, step: Any = None, batches: Any = None, run_id: Any = None) -> BatchSummary | None:
+        self._ask("withdraw", file, step, batches, run_id)
+        return self.summary.steps[0].imported.batches[0] if batches else None
 
     def table(self, file_or_uri: Any, name: str | None = None) -> FakeTable:
         self._ask("table", file_or_uri, name)
@@ -226,6 +233,32 @@ class FakeLedger:
 
 
 @dataclass
+class FakeQuarantine:
+    """The quarantine's facade."""
+
+    lake: FakeLake
+
+    def _asked(self, what: str, chosen: dict[str, Any], *more: Any) -> None:
+        self.lake.asked.append((what, {name: value for name, value in chosen.items() if value is not None}, *more))
+
+    def show(self, *, limit: int = 100, **chosen: Any) -> pa.Table:
+        self._asked("refused", chosen, limit)
+        return self.lake.rows
+
+    def count(self, **chosen: Any) -> pa.Table:
+        self._asked("count", chosen)
+        return pa.table({"rule": ["expect:small"], "rows": [7]})
+
+    def reprocess(self, **chosen: Any) -> FakeRun:
+        self._asked("reprocess", chosen)
+        return FakeRun(self.lake)
+
+    def purge(self, *, dry_run: bool = True, **chosen: Any) -> int:
+        self._asked("purge", chosen, dry_run)
+        return 7
+
+
+@dataclass
 class FakeTable:
     """The table's facade."""
 
@@ -235,13 +268,17 @@ class FakeTable:
         self.lake.asked.append(("history", limit))
         return [{"version": 3, "timestamp": START, "operation": "WRITE", "operationParameters": {"mode": "Append"}}]
 
-    def optimize(self, target_size: int | None = None) -> dict[str, Any]:
-        self.lake.asked.append(("optimize", target_size))
+    def optimize(self, target_size: int | None = None, **more: Any) -> dict[str, Any]:
+        self.lake.asked.append(("optimize", target_size, *(value for value in more.values() if value)))
         return {"numFilesAdded": 1}
 
-    def vacuum(self, retention_hours: float, dry_run: bool) -> list[str]:
+    def stale_files(self, retention_hours: float, dry_run: bool) -> list[StaleFile]:
         self.lake.asked.append(("vacuum", retention_hours, dry_run))
-        return ["part-1.parquet"]
+        return [StaleFile(path="part-1.parquet", kind="orphan", size_bytes=1_234)]
+
+    def checkpoint(self, clean_log: bool = False) -> dict[str, Any]:
+        self.lake.asked.append(("checkpoint", clean_log))
+        return {"version": 3}
 
     def restore(self, version: int) -> dict[str, Any]:
         self.lake.asked.append(("restore", version))

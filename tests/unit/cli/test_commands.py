@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 FILE = "orders.yaml"
@@ -10,6 +12,8 @@ COMMANDS = {
     ("plan", FILE, "--step", "a", "--step", "b"): ("plans", ("plan", FILE, ["a", "b"])),
     ("discover", FILE): ("sources", ("discover", FILE, None, False)),
     ("discover", FILE, "--source", "raw", "--register"): ("sources", ("discover", FILE, "raw", True)),
+    ("discover", FILE, "--schema-diff"): ("sources", ("discover", FILE, None, False, "sample")),
+    ("discover", FILE, "--schema-diff", "--all"): ("sources", ("discover", FILE, None, False, "all")),
     ("ledger", "show", FILE): ("objects", ("show", None, None, None, 100)),
     ("ledger", "show", FILE, "--outcome", "failed", "--uri", "*/a*", "--batch", "2", "-n", "5"): (
         "objects",
@@ -22,13 +26,38 @@ COMMANDS = {
     ),
     ("ledger", "reset", FILE, "--all"): ("reset", ("reset", None, None, None)),
     ("ledger", "abandon", FILE, "--step", "ingest", "--yes"): ("abandoned", ("ledger", FILE, "ingest")),
+    ("ledger", "withdraw", FILE, "--batch", "1", "--batch", "2", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, None, [1, 2], None),
+    ),
+    ("ledger", "withdraw", FILE, "--step", "ingest", "--run", "run-1", "--yes"): (
+        "withdrawn",
+        ("withdraw", FILE, "ingest", None, "run-1"),
+    ),
     ("ledger", "rebuild", FILE): ("rows", ("rebuild",)),
-    ("quarantine", "list", FILE, "--table", "orders", "--limit", "7"): ("rows", ("quarantine", FILE, "orders", 7)),
+    ("quarantine", "list", FILE, "--limit", "7"): ("rows", ("refused", {}, 7)),
+    ("quarantine", "list", FILE, "--table", "orders", "--step", "a"): ("rows", ("quarantine", FILE, "orders", "a")),
+    ("quarantine", "show", FILE, "--rule", "small", "--batch", "2"): (
+        "counts",
+        ("count", {"rule": "small", "batch": 2}),
+    ),
+    ("quarantine", "reprocess", FILE, "--uri", "*/a", "--since", "2024-05-01"): (
+        "import",
+        ("reprocess", {"object_glob": "*/a", "since": datetime(2024, 5, 1)}),  # noqa: DTZ001 - taken for UTC
+    ),
+    ("quarantine", "purge", FILE, "--rule", "x"): ("rows", ("purge", {"rule": "x"}, True)),
+    ("quarantine", "purge", FILE, "--batch", "1", "--yes"): ("rows", ("purge", {"batch": 1}, False)),
     ("tables", "history", FILE, "orders", "-n", "3"): ("versions", ("history", 3)),
     ("tables", "optimize", "s3://lake/orders"): ("optimized", ("optimize", None)),
     ("tables", "optimize", FILE, "--target-size", "2MiB"): ("optimized", ("optimize", 2 * 2**20)),
     ("tables", "vacuum", FILE): ("files", ("vacuum", None, True)),
     ("tables", "vacuum", FILE, "--delete", "--retention-hours", "200"): ("files", ("vacuum", 200, False)),
+    ("tables", "checkpoint", FILE): ("checkpoint", ("checkpoint", False)),
+    ("tables", "checkpoint", FILE, "--clean-log"): ("checkpoint", ("checkpoint", True)),
+    ("tables", "optimize", FILE, "--z-order", "a, b", "--one-commit"): (
+        "optimized",
+        ("optimize", None, ["a", "b"], True),
+    ),
     ("tables", "restore", FILE, "--version", "2"): ("restored", ("restore", 2)),
     ("doctor",): ("checks", ("doctor", None)),
     ("doctor", FILE): ("checks", ("doctor", FILE)),
@@ -82,7 +111,16 @@ def test_doctor_fails_with_a_failed_check(lake, tell):
     assert tell("doctor", "--json").document["ok"] is False
 
 
-@pytest.mark.parametrize("arguments", [("ledger", "reset", FILE), ("ledger", "abandon", FILE)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ledger", "reset", FILE),
+        ("ledger", "abandon", FILE),
+        ("ledger", "withdraw", FILE, "--batch", "1"),
+        ("ledger", "withdraw", FILE, "--yes"),
+        ("quarantine", "purge", FILE, "--yes"),
+    ],
+)
 def test_what_cannot_be_undone_wants_to_be_said(lake, tell, arguments):
     told = tell(*arguments, "--json")
     assert told.code == 2

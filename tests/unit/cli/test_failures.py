@@ -94,6 +94,8 @@ def test_planned_commands_are_refused_by_name(tell, path):
         (("plan",), "Missing argument"),
         (("run", FILE, "--report", "pdf"), "html"),
         (("tables", "restore", FILE), "--version"),
+        (("ledger", "show", FILE, "--outcome", "fialed"), "'fialed' is none of loaded, partly_loaded, failed,"),
+        (("ledger", "reset", FILE, "--outcome", "poison", "--outcome", "all"), "'all' is none of"),
     ],
 )
 def test_wrong_arguments_name_the_right_ones(lake, tell, arguments, said):

@@ -41,7 +41,7 @@ def with_polars(uri: str) -> pa.Table:
 def with_duckdb(uri: str) -> pa.Table:
     """The live data files as plain Parquet; without partition columns."""
     paths = [f"{uri}/{file.path}" for file in live_files(uri)]
-    return plain(duckdb.connect().read_parquet(paths, hive_partitioning=False).to_arrow_table())
+    return plain(duckdb.connect().read_parquet(paths, hive_partitioning=False, union_by_name=True).to_arrow_table())
 
 
 READERS = {"delta-rs": with_delta_rs, "pyarrow": with_pyarrow, "polars": with_polars, "duckdb": with_duckdb}

@@ -25,9 +25,10 @@ from lakeray.delta.commit import commit_once, record_rows
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import create_table, require_table
 from lakeray.delta.turn import NONCE, Committed
-from lakeray.delta.upkeep import live_files, optimize, restore, restores_since
+from lakeray.delta.upkeep import live_files, restore, restores_since
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, StoreUnavailable, TableError, UnsupportedTable
+from lakeray.importer.upkeep.optimize import optimize
 from tests.unit.delta.readers import READERS, with_delta_rs
 
 SCHEMA = pa.schema([("n", pa.int64())])

@@ -40,7 +40,7 @@ print(won)
 """
 COMPACTOR = """
 import sys
-from lakeray.delta.upkeep import optimize
+from lakeray.importer.upkeep.optimize import optimize
 sys.stdin.readline()
 print(sum(optimize(uri).files_removed for _ in range(15) for uri in sys.argv[1:3]))
 """

@@ -29,9 +29,10 @@ from lakeray.delta.rewrite import Rewrite, commit_rewrite
 from lakeray.delta.staged import StagedFile
 from lakeray.delta.table import TableHandle, add_columns, create_table, require_table
 from lakeray.delta.turn import Committed
-from lakeray.delta.upkeep import history, optimize
+from lakeray.delta.upkeep import history
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, StoreUnavailable, UnsupportedTable
+from lakeray.importer.upkeep.optimize import optimize
 from tests.unit.delta.readers import READERS, with_delta_rs
 
 SCHEMA = pa.schema([("n", pa.int64())])

@@ -344,3 +344,12 @@ def test_a_file_where_the_table_should_be_is_named(tmp_path, below):
     with pytest.raises(TableError, match=f"there can be no table at {file}{below}: {file} is a file"):
         create_table(f"{file}{below}", pa.schema([("n", pa.int64())]))
     assert file.read_text() == "no table"
+
+
+def test_the_last_cause_is_told_without_colours_and_signatures():
+    causes = ["Generic LocalFileSystem error", "Unable to open", "Read-only file system"]
+    error = translated(OSError("\n \x1b[31m\u21b3\x1b[0m ".join(causes)), "/t", "restoring it")
+    assert error.message == "/t lies on a read-only file system: Generic LocalFileSystem error: Read-only file system"
+    error = translated(OSError("Generic error\nsending (https://x/c/b?sv=1&sig=hunter2%3D)"), "abfss://c/t", "x")
+    assert "hunter2" not in str(error)
+    assert "https://x/c/b)" in error.message

@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,9 +14,11 @@ from deltalake import DeltaTable, write_deltalake
 
 from lakeray.delta.commit import commit_once
 from lakeray.delta.table import create_table, require_table
-from lakeray.delta.upkeep import history, live_files, optimize, restore, restores_since, vacuum
+from lakeray.delta.upkeep import history, live_files, restore, restores_since
+from lakeray.delta.vacuum import vacuum as clean_up
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.importer.upkeep.optimize import optimize
 from tests.unit.delta.readers import READERS, rows, with_delta_rs
 
 SCHEMA = pa.schema([("n", pa.int64()), ("at", pa.timestamp("us", tz="UTC")), ("p", pa.string())])
@@ -31,6 +34,10 @@ def append(uri: str, number: int) -> None:
     writer.write(table(number))
     files = writer.close()
     commit_once(uri, app_id="app", number=number, previous=None, files=files, metadata={"lakeray.batch": str(number)})
+
+
+def vacuum(uri: str, hours: int, **more: Any) -> list[str]:
+    return [file.path for file in clean_up(uri, hours, **more)]
 
 
 @pytest.fixture

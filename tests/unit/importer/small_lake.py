@@ -50,6 +50,7 @@ class SmallLake:
     table: dict[str, Any] = field(default_factory=dict)
     step: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    more_tables: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, bytes] = field(default_factory=dict)
     slots: int = 1
     now: datetime = NOW
@@ -82,7 +83,7 @@ class SmallLake:
             "workflow": "w",
             "tenant": "acme",
             "sources": {"s": {"uri": f"{self.raw}/", "format": "json", **self.source}},
-            "tables": {"t": {"uri": self.table_uri, **self.table}},
+            "tables": {"t": {"uri": self.table_uri, **self.table}, **self.more_tables},
             "steps": {"ingest": {"import": {"from": "s", "into": "t", **self.plan}, **self.step}},
         }
         return load_workflow(json.dumps(text, indent=1))
@@ -97,6 +98,7 @@ class SmallLake:
             step=workflow.steps["ingest"],
             source=workflow.sources["s"],
             table=workflow.tables["t"],
+            tables=workflow.tables,
             executor=ManySlots(self.slots),
             observer=Silent(),
             now=lambda: self.now,

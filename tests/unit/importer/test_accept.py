@@ -252,6 +252,35 @@ def test_a_restore_that_was_dealt_with_is_not_asked_about_again(lake):
     goes_on(lake)
 
 
+@pytest.mark.parametrize("losses", [("results",), ("results", "ledger")])
+def test_rows_that_were_taken_out_stay_taken_out(tmp_path, losses):
+    """What left the table is not said to be loaded, and what replaced it does not come again."""
+    mirror = ", changed_objects: replace, deleted_objects: delete, deletion_guard: 1"
+    lake = SampleLake(root=str(tmp_path / "lake"), folder=tmp_path, source=mirror)
+    for name in ("a", "b", "c"):
+        lake.add(f"{name}.json")
+    lake.import_well()
+    lake.add("a.json")
+    lake.remove(lake.source_uri + "b.json")
+    lake.import_well()
+    assert lake.table_ids() == lake.ids
+    before = sorted(row["outcome"] for row in ledger(lake).show(limit=None).to_pylist())
+    lose(lake, *losses)
+    stopped(lake)
+    ledger(lake).accept_table(dry_run=False)
+    after = ledger(lake).show(limit=None).to_pylist()
+    assert sorted(row["outcome"].replace("partly_", "") for row in after) == [
+        outcome.replace("partly_", "") for outcome in before
+    ]
+    if losses == ("results",):
+        assert all(row["provenance"] for row in after)
+    held = lake.table_ids()
+    assert lake.import_well().steps[0].imported.batches == []
+    lake.add("b.json")
+    lake.import_well()
+    assert lake.table_ids() == held + lake.ids_of[lake.source_uri + "b.json"]
+
+
 # --- start over
 
 

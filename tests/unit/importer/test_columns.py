@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakeray.errors import LakerayError
-from lakeray.importer.write import merge_new_fields
+from lakeray.importer.agreement import merged_schema
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
 
@@ -138,12 +138,12 @@ def test_tasks_that_disagree_about_a_new_column_agree_in_the_end(lake, values, k
 
 def test_merging_new_fields():
     known = pa.schema([("id", pa.int64())])
-    assert merge_new_fields(known, [known, known]) is None
+    assert merged_schema(known, [known, known]) is None
     ints, texts = (pa.schema([*known, ("x", kind)]) for kind in (pa.int64(), pa.string()))
-    assert merge_new_fields(known, [ints, known, ints]) == ints
-    assert merge_new_fields(known, [ints, texts]) == texts
+    assert merged_schema(known, [ints, known, ints]) == ints
+    assert merged_schema(known, [ints, texts]) == texts
     upper = pa.schema([*known, ("X", pa.int64()), ("ID", pa.int64())])
-    assert merge_new_fields(known, [ints, upper]) == ints, "Delta's names ignore case: the first spelling counts"
+    assert merged_schema(known, [ints, upper]) == ints, "Delta's names ignore case: the first spelling counts"
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -2,7 +2,8 @@
 
 Crash points: every name in ``lakeray.failpoints.EVERY_IMPORT``, on the first and on the second pass; after the kill one
 more run must bring table, quarantine and ledger to what the oracle says. Ray plays no part here: the tasks run in the
-killed process.
+killed process. What only reprocessing and rules over sets pass is in
+``test_reprocess_kills`` and ``test_set_kills``.
 """
 
 from __future__ import annotations

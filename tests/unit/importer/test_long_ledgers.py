@@ -11,6 +11,7 @@ import pytest
 
 from lakeray.delta.commit import record_rows
 from lakeray.delta.table import create_table
+from lakeray.errors import SpecError
 from lakeray.importer import ledger as ledger_module
 from lakeray.importer import tally
 from lakeray.importer.amend import _condition
@@ -102,6 +103,11 @@ def test_a_glob_with_odd_characters_too(tmp_path, name, glob):
     lake.run()
     found = lake.ledger().current(_condition(uri_glob=glob, batches=None, outcomes=None))
     assert found.num_rows == fnmatch.fnmatchcase(str(uri), glob)
+
+
+def test_a_pattern_that_is_none_is_refused(ledger):
+    with pytest.raises(SpecError, match="bad character range z-a"):
+        _condition(uri_glob="[z-a]*", batches=None, outcomes=None)
 
 
 def test_a_summary_keeps_the_newest_batches_and_the_sums_of_all(tmp_path, monkeypatch):

@@ -17,12 +17,13 @@ from deltalake import DeltaTable
 
 from lakeray.delta.files import data_files
 from lakeray.delta.table import create_table, open_table, require_table
-from lakeray.delta.upkeep import history, optimize, restore
+from lakeray.delta.upkeep import history, restore
 from lakeray.errors import ImportFailed, StoreUnavailable, UnsupportedTable
 from lakeray.failpoints import CHANGES, EVERY_IMPORT
 from lakeray.importer.merge import attempt as merge_attempt
 from lakeray.importer.merge import batch as merge_batch
 from lakeray.importer.merge.tombstones import tombstones_uri
+from lakeray.importer.upkeep.optimize import optimize
 from tests.sample_lake import read
 from tests.unit.delta.readers import READERS
 from tests.unit.importer.small_lake import SmallLake, balance, lines

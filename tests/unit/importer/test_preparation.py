@@ -189,6 +189,22 @@ def test_a_masked_column_hides_what_it_was_mapped_from(lake, mapping, mask):
         assert lake.rows(name) == [hmac.new(KEY, secret.encode(), hashlib.sha256).hexdigest()]
 
 
+@pytest.mark.parametrize("mapping", [None, {"columns": {"phone": "contact.phone"}}])
+def test_a_mask_that_shows_a_part_shows_no_other_part_of_a_value_that_was_not_clean_yet(lake, mapping):
+    lake.source["format"] = "json"
+    lake.step = {
+        **({"mapping": mapping} if mapping else {}),
+        "cleanse": {"phone": [{"replace": {"pattern": "[^0-9]", "with": ""}}]},
+        "expect": {"long": {"sql": "length(phone) > 6", "on_violation": "quarantine"}},
+        "mask": {"phone": {"partial": {"keep_last": 3}}},
+    }
+    texts = ["0171-4567", "0171 (x)"]
+    lake.put("a.json", lines(*({"contact": {"phone": text}} if mapping else {"phone": text} for text in texts)))
+    assert balance(lake.run()) == {"read": 2, "written": 1, "quarantined": 1}
+    assert lake.rows("phone") == ["*****567"]
+    assert json.loads(lake.quarantined("record")[0]) == {"contact" if mapping else "phone": None, "_rescued_data": None}
+
+
 def test_a_rule_that_is_corrected_finishes_the_batch_that_it_blocked(lake):
     lake.step = {"cleanse": {"price": [{"number": {}}]}, "expect": {"p": {"sql": "price > 0", "on_violation": "fail"}}}
     lake.put("a.csv", b"price\n1\n")

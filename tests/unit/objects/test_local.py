@@ -221,3 +221,10 @@ def test_ranges_of_a_flat_and_of_a_nested_folder_are_even(store: LocalStore, tmp
 
 def test_it_pickles_as_nothing() -> None:
     assert isinstance(pickle.loads(pickle.dumps(open_store("/x"))), LocalStore)
+
+
+def test_a_file_that_is_taken_for_a_folder_is_said_to_be_one(tmp_path):
+    (tmp_path / "one.json").write_text("{}")
+    with pytest.raises(ObjectNotFound, match="is a file, not a folder") as caught:
+        list(LocalStore().list(f"{tmp_path}/one.json/"))
+    assert caught.value.hint == "leave out the last slash"

@@ -13,6 +13,7 @@ from lakeray.importer.summary import (
     ImportSummary,
     ObjectProblem,
     Rows,
+    SetExpectationSummary,
 )
 from lakeray.runtime.summary import ErrorSummary, RunSummary, StepSummary
 
@@ -61,6 +62,11 @@ def an_import(**changes: object) -> ImportSummary:
             "id_present": ExpectationSummary(on_violation="quarantine", checked=99_400, violated=1_100),
             "positive": ExpectationSummary(on_violation="drop", checked=99_400, violated=900),
             "has_email": ExpectationSummary(on_violation="warn", checked=99_400, violated=0),
+        },
+        "set_expectations": {
+            "one_order": SetExpectationSummary(
+                kind="unique", on_violation="warn", checked=2, violated=1, rows=3, detail="3 rows have a known order_id"
+            ),
         },
         "cleansing": {
             "status": {
@@ -155,6 +161,7 @@ def hostile() -> RunSummary:
         new_columns=[HOSTILE],
         notes=[HOSTILE],
         expectations={HOSTILE: ExpectationSummary(on_violation="warn", checked=1, violated=1)},
+        set_expectations={HOSTILE: SetExpectationSummary(kind=HOSTILE, on_violation=HOSTILE, detail=HOSTILE)},
         cleansing={HOSTILE: {HOSTILE: CleansingSummary(looked_at=1, changed=1)}},
         problems=[ObjectProblem(uri=HOSTILE, outcome="failed", error=HOSTILE)],
         phases_s={HOSTILE: 20.0, "b": 1.0},

@@ -231,3 +231,10 @@ def test_json_keeps_what_was_said(hostile, hostile_text):
     assert list(document) == ["run", *SECTIONS]
     assert document["run"]["workflow"] == hostile_text
     assert document["errors"]["problems"][0]["problem"]["uri"] == hostile_text
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_what_set_expectations_found_is_told(good, form):
+    shown = render(build_report(good), form)
+    assert "one_order" in shown
+    assert "3 rows have a known order_id" in shown

@@ -182,9 +182,9 @@ def test_what_is_not_built_is_refused_by_name_and_line(contract):
         refuse_unbuilt(contract)
     assert caught.value.exit_code == 2
     assert caught.value.message.splitlines() == [
-        f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import",
-        f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import",
-        f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import",
+        f"{CONTRACT}:33:5  steps.align.validate: steps of kind validate are not built yet; built: import, maintain",
+        f"{CONTRACT}:39:5  steps.release.gate: steps of kind gate are not built yet; built: import, maintain",
+        f"{CONTRACT}:46:5  steps.publish.deliver: steps of kind deliver are not built yet; built: import, maintain",
     ]
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
@@ -216,12 +216,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
             "",
             "steps.s.compensate: withdraw is not built",
         ),
-        (
-            "import: {from: r, into: t}, mask: {e: {encrypt: {key: 'env:K'}}}",
-            "",
-            "steps.s.mask.e.encrypt: the protection",
-        ),
-        ("import: {from: r, into: t}, mask: {e: {tokenize: true}}", "", "steps.s.mask.e.tokenize: the protection"),
         ("import: {from: r, into: t}, timeouts: {heartbeat: 1s}", "", "steps.s.timeouts: timeouts are not built"),
         ("import: {from: r, into: t}, on_failure: continue", "", "steps.s.on_failure: continue is not built"),
         ("import: {from: r, into: t}, compensate: 'm:f'", "", "steps.s.compensate: m:f is not built"),
@@ -229,7 +223,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
         ("map: {over: [1], python: 'a:b'}", "", "steps.s.map: steps of kind map"),
         ("workflow: x.yaml", "", "steps.s.workflow: steps of kind workflow"),
         ("python: 'a:b'", "", "steps.s.python: steps of kind python"),
-        ("maintain: {table: t}", "", "steps.s.maintain: steps of kind maintain"),
     ],
 )
 def test_each_part_that_is_not_built_is_named(step, source, refused):

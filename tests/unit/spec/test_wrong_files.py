@@ -56,8 +56,14 @@ BEYOND_A_SCHEMA = {
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",
-    "table in its source", "quarantine in the table",
+    "table in its source", "quarantine in the table", "reference to an unknown table",
+    # rules over sets that make no sense together
+    "deduplicate with later rows beyond the batch", "quarantine of no rows in particular",
+    "limits that limit nothing", "upkeep of nothing", "order without an optimize",
+    # keys that must agree
+    "contract against evolution", "contract types against fail", "widen without evolving types",
     # texts with a grammar of their own
+    "a declared type that is none",
     "misspelt type hint", "half a nested type", "unknown encoding", "codec that is no text", "unknown zone",
     "cron of six fields", "cron out of range", "cron that never comes", "cron shorthand", "unknown compensation",
     "unknown scheme", "misspelt scheme", "no bucket", "credentials in uri", "template without a name",
@@ -69,6 +75,9 @@ BEYOND_A_SCHEMA = {
     "sequence at append",
     "delta options at csv", "versions that are deleted", "table as its own source", "part of an append",
     "dynamic append", "condition and partitions",
+    "partial mask that shows nothing", "end of an email", "cover of two characters", "keys shared for nothing",
+    "keys of an unknown table", "tag twice", "output in a table", "output in a source", "codec of another format",
+    "output of a merge", "key that is encrypted anew each time",
     "upsert without key", "key at append", "gate without bound", "gate with empty bounds", "access control of nothing",
     "map of nothing", "nothing as redaction", "timeout of nothing", "backoff not a number",
     # mapping and cleansing

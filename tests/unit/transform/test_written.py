@@ -72,6 +72,14 @@ def test_a_wrong_expression_is_refused_where_it_stands(sql, place, line, column,
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["mode: merge, key: [id], delete_when", "mode: overwrite, replace_where"])
+def test_a_condition_of_the_import_is_refused_too(option):
+    text = written().replace("into: t}", f'into: t, {option}: "max(op) = 1"}}')
+    with pytest.raises(WorkflowFileError, match=r":6:\d+  steps.i.import.\w+: .* calls max\(\), an aggregate"):
+        check_expressions(load_workflow(text))
+    check_expressions(load_workflow(text.replace("max(op)", "upper(op)")))
+
+
 def test_all_of_them_are_told_at_once_in_the_order_of_the_file():
     with pytest.raises(WorkflowFileError) as caught:
         check_expressions(load_workflow(written(expect="x;y", select="sum(x)", where="a b")))
