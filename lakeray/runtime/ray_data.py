@@ -32,6 +32,8 @@ class RayData:
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Told]:
         """Run all of them."""
+        if not tasks:  # a batch of objects that are only recorded; Ray Data makes no dataset of nothing
+            return
         self._cluster.connect()
         import ray.data
 
