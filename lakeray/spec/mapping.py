@@ -114,5 +114,5 @@ class Mapped(Spec):
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """A mapping that maps nothing."""
-        if not data.get("columns") and not data.get("flatten") and not data.get("unnest"):
+        if not data.get("columns") and not data.get("flatten"):
             yield (), WrongValue("a mapping has at least one of: columns, flatten", found="none of them")

@@ -1,6 +1,6 @@
 """The versions of a Delta table are imported each exactly once.
 
-Crash points: those of every import (a version is an object like any other), ``KILLED_AT`` here.
+A version is an object like any other: what kills every import is in ``test_failpoints`` and is not repeated here.
 """
 
 from __future__ import annotations
