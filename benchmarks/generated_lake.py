@@ -92,7 +92,7 @@ def known_numbers(count: int) -> npt.NDArray[np.int64]:
 def _build(table: Path, count: int) -> None:
     from lakeray.delta.commit import record_rows
     from lakeray.delta.table import create_table
-    from lakeray.importer.ledger import SCHEMA
+    from lakeray.importer.recording.ledger import SCHEMA
 
     create_table(str(table), pa.schema([("id", pa.int64())]), partition_by=[], properties={})
     owner = identity(table)

@@ -56,7 +56,7 @@ def _entry(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def planned(*, table: str, warm_table: str, count: int, listed: int | None) -> dict[str, Any]:
     """One plan in this process. ``listed`` None: exactly the objects that the ledger knows."""
-    from lakeray.importer.look import plan
+    from lakeray.importer.discovery.look import plan
 
     plan(_context(Path(warm_table), _KnownOnly(WARM_UP_OBJECTS)))
     store = GeneratedStore(listed) if listed is not None else _KnownOnly(count)

@@ -12,17 +12,17 @@ from lakeray.catalog import SourceEntry, register_source
 from lakeray.config import Settings
 from lakeray.delta.table import open_table, require_table
 from lakeray.errors import SpecError
-from lakeray.importer.amend import LedgerOf
 from lakeray.importer.context import ImportContext
+from lakeray.importer.discovery.look import DiscoverySummary, PlanSummary, discover, plan
 from lakeray.importer.executor import Executor
 from lakeray.importer.identity import pipeline_id
-from lakeray.importer.ledger import Ledger
-from lakeray.importer.look import DiscoverySummary, PlanSummary, discover, plan
-from lakeray.importer.outputs import OutputsOf
-from lakeray.importer.reprocess import Choice
-from lakeray.importer.rotation import KeysOf
-from lakeray.importer.summary import BatchSummary
-from lakeray.importer.withdraw import withdraw
+from lakeray.importer.outputs.batch import OutputsOf
+from lakeray.importer.protection.rotation import KeysOf
+from lakeray.importer.provenance.withdraw import withdraw
+from lakeray.importer.quarantine.reprocess import Choice
+from lakeray.importer.recording.amend import LedgerOf
+from lakeray.importer.recording.ledger import Ledger
+from lakeray.importer.recording.summary import BatchSummary
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.reports.profile import ProfileReport

@@ -19,7 +19,7 @@ from deltalake import DeltaTable, QueryBuilder
 import lakeray
 from lakeray.config import Settings
 from lakeray.importer.identity import pipeline_id
-from lakeray.importer.ledger import latest
+from lakeray.importer.recording.ledger import latest
 from lakeray.lake import Lake
 from lakeray.objects import delta_uri, join, open_store, relative, storage_options
 from lakeray.runtime.summary import RunSummary

@@ -10,7 +10,7 @@ from lakeray.cli.reply import Reply
 from lakeray.observability.figures import count, counted
 
 if TYPE_CHECKING:
-    from lakeray.importer.accept import Acceptance
+    from lakeray.importer.recording.accept import Acceptance
 
 _LISTED = 8
 

@@ -18,26 +18,27 @@ from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, open_table
 from lakeray.errors import ExactlyOnceError, TableError
 from lakeray.failpoints import failpoint
-from lakeray.importer import provenance, quarantine
 from lakeray.importer.context import ImportContext
-from lakeray.importer.drift import SchemaState, new_in_table
-from lakeray.importer.exchange import Exchange, Selection
 from lakeray.importer.identity import ImportId
-from lakeray.importer.ledger import KEEP_LOG, Ledger
 from lakeray.importer.manifest import Manifest
 from lakeray.importer.merge import tombstones
 from lakeray.importer.merge.batch import MergeBatch, Merged
 from lakeray.importer.merge.rules import ChangeRules, rules_of
 from lakeray.importer.merge.scratch import remove_recorded
-from lakeray.importer.output_files import BatchOutput
-from lakeray.importer.outputs import discard_outputs, tell_outputs, write_outputs
-from lakeray.importer.replace import PartitionsOut, WhereOut
+from lakeray.importer.outputs.batch import discard_outputs, tell_outputs, write_outputs
+from lakeray.importer.outputs.files import BatchOutput
+from lakeray.importer.provenance import columns as provenance
+from lakeray.importer.provenance.exchange import Exchange, Selection
+from lakeray.importer.provenance.replace import PartitionsOut, WhereOut
+from lakeray.importer.provenance.take_out import LoadsOut, settled
+from lakeray.importer.quarantine import table as quarantine
+from lakeray.importer.recording.ledger import KEEP_LOG, Ledger
+from lakeray.importer.recording.summary import BatchSummary
 from lakeray.importer.result import RESULT_KEY, ObjectOutcome, Result, load_result, store_result
-from lakeray.importer.schema import schema_names
-from lakeray.importer.schema_log import record_version
-from lakeray.importer.summary import BatchSummary
-from lakeray.importer.take_out import LoadsOut, settled
-from lakeray.importer.widening import retyped, widen
+from lakeray.importer.schema.drift import SchemaState, new_in_table
+from lakeray.importer.schema.log import record_version
+from lakeray.importer.schema.source import schema_names
+from lakeray.importer.schema.widening import retyped, widen
 from lakeray.importer.write import Written, write_batch
 
 

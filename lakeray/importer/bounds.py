@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from lakeray.errors import AccessDenied, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.importer.context import ImportContext
+from lakeray.importer.discovery.source import path_columns, read_options
 from lakeray.importer.executor import Died
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.packing import pack
 from lakeray.importer.preparation import Preparation
 from lakeray.importer.readers import read
-from lakeray.importer.schema import add_path_columns, wire_schema
-from lakeray.importer.source import path_columns, read_options
+from lakeray.importer.schema.source import add_path_columns, wire_schema
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.cleansing import Outlier
 from lakeray.spec.sources import Source

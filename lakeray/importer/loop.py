@@ -18,23 +18,25 @@ from lakeray.delta.table import TableHandle, create_table, open_table, require_t
 from lakeray.delta.tags import set_tags
 from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
-from lakeray.importer import provenance
 from lakeray.importer.batch import BatchProtocol
 from lakeray.importer.context import ImportContext
-from lakeray.importer.difference import rested_difference
-from lakeray.importer.drift import SchemaState
-from lakeray.importer.ledger import Ledger
+from lakeray.importer.discovery.difference import rested_difference
+from lakeray.importer.discovery.overwrite import other_imports, overwrite_plan
+from lakeray.importer.discovery.planner import Planner
+from lakeray.importer.discovery.source import Listing, open_listing
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
-from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import ChangeRules
-from lakeray.importer.overwrite import other_imports, overwrite_plan
 from lakeray.importer.pipeline import output_schema
-from lakeray.importer.planner import Planner
 from lakeray.importer.preparation import read_as_text
-from lakeray.importer.recovery import last_result, lost_to_restore, record_committed, reprocessed
-from lakeray.importer.reprocess import Choice, plan_reprocess
+from lakeray.importer.protection.masks import task_keys
+from lakeray.importer.provenance import columns as provenance
+from lakeray.importer.quarantine.reprocess import Choice, plan_reprocess
+from lakeray.importer.recording.ledger import Ledger
+from lakeray.importer.recording.recovery import last_result, lost_to_restore, record_committed, reprocessed
+from lakeray.importer.recording.tally import Tally
 from lakeray.importer.result import Result
-from lakeray.importer.schema import (
+from lakeray.importer.schema.drift import SchemaState
+from lakeray.importer.schema.source import (
     Sampled,
     SampleTask,
     choose_sample,
@@ -45,9 +47,7 @@ from lakeray.importer.schema import (
     with_hints,
     with_table,
 )
-from lakeray.importer.source import Listing, open_listing
-from lakeray.importer.tally import Tally
-from lakeray.importer.wanted import with_wanted
+from lakeray.importer.schema.wanted import with_wanted
 
 
 class _Overtaken(Exception):

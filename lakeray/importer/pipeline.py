@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from lakeray.errors import AuditError, ExpectationFailed
-from lakeray.importer.drift import Seen
-from lakeray.importer.masks import mask_spec
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.preparation import CleansingCounts, Preparation, first_refusals, origins
+from lakeray.importer.protection.masks import mask_spec
 from lakeray.importer.readers.port import Chunk
-from lakeray.importer.schema import add_path_columns, contract_of, declared_of
-from lakeray.importer.strangers import Strangers, new_columns, with_extras, with_rescued
-from lakeray.importer.summary import ExpectationSummary, Rows
+from lakeray.importer.recording.summary import ExpectationSummary, Rows
+from lakeray.importer.schema.drift import Seen
+from lakeray.importer.schema.source import add_path_columns, contract_of, declared_of
+from lakeray.importer.schema.strangers import Strangers, new_columns, with_extras, with_rescued
 from lakeray.objects import ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step

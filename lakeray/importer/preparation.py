@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from lakeray.importer.summary import CleansingSummary
+from lakeray.importer.recording.summary import CleansingSummary
 from lakeray.spec.cleansing import CleanseRule, Outlier
 from lakeray.spec.paths import parse_path
 from lakeray.spec.sources import Source

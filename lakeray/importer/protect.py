@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.importer.identity import ImportId
-from lakeray.importer.ledger import Ledger
-from lakeray.importer.quarantine import BESIDE
+from lakeray.importer.quarantine.table import BESIDE
+from lakeray.importer.recording.ledger import Ledger
 from lakeray.objects import join, open_store, relative
 
 _NAME = re.compile(

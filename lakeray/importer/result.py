@@ -16,8 +16,8 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import WITHOUT_A_BACKUP, AccessDenied, ExactlyOnceError, ObjectNotFound, RecordLost
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
-from lakeray.importer.output_files import BatchOutput
-from lakeray.importer.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
+from lakeray.importer.outputs.files import BatchOutput
+from lakeray.importer.recording.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
 from lakeray.objects import join, open_store
 
 FORMAT, REPROCESS_FORMAT = 1, 2

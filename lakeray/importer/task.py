@@ -14,23 +14,23 @@ from lakeray.delta.staged import StagedFile
 from lakeray.delta.writer import StagedWriter
 from lakeray.errors import AccessDenied, ImportFailed, ObjectChanged, ObjectNotFound, ReadError
 from lakeray.failpoints import failpoint
-from lakeray.importer import quarantine
-from lakeray.importer.drift import Seen
+from lakeray.importer.discovery.source import path_columns, read_options
 from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.merge.rules import ChangeRules
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.preparation import CleansingCounts
-from lakeray.importer.provenance import Stamp
+from lakeray.importer.provenance.columns import Stamp
+from lakeray.importer.quarantine import table as quarantine
+from lakeray.importer.quarantine.requeued import Requeued, Stays, restorer
 from lakeray.importer.readers import ReadOptions, read
 from lakeray.importer.readers.port import Chunk, Refused
-from lakeray.importer.requeued import Requeued, Stays, restorer
+from lakeray.importer.recording.summary import ExpectationSummary, Rows
 from lakeray.importer.result import ObjectOutcome, Outcome
-from lakeray.importer.source import path_columns, read_options
+from lakeray.importer.schema.drift import Seen
+from lakeray.importer.sets.staged_rows import BESIDE, with_origin
 from lakeray.importer.stage import Stage
-from lakeray.importer.staged_rows import BESIDE, with_origin
-from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step

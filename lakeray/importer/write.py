@@ -15,29 +15,29 @@ import pyarrow as pa
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle
 from lakeray.errors import AuditError, ImportFailed, StoreUnavailable
-from lakeray.importer import provenance
-from lakeray.importer.agreement import agrees, merged_schema
 from lakeray.importer.bounds import BatchBounds, batch_bounds
-from lakeray.importer.constraints import constraints
 from lakeray.importer.context import ImportContext
-from lakeray.importer.drift import Seen
 from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
-from lakeray.importer.masks import task_keys
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
 from lakeray.importer.packing import pack
 from lakeray.importer.preparation import CleansingCounts, added
-from lakeray.importer.replace import constraint_of
-from lakeray.importer.requeued import Requeued
+from lakeray.importer.protection.masks import task_keys
+from lakeray.importer.provenance import columns as provenance
+from lakeray.importer.provenance.replace import constraint_of
+from lakeray.importer.quarantine.requeued import Requeued
+from lakeray.importer.recording.summary import ExpectationSummary, Rows, SetOutcome
 from lakeray.importer.result import ObjectOutcome
-from lakeray.importer.schema import wire_schema
-from lakeray.importer.set_rules import settle
-from lakeray.importer.settle import Settling, is_settled
-from lakeray.importer.staged_rows import StagedRows
-from lakeray.importer.summary import ExpectationSummary, Rows, SetOutcome
+from lakeray.importer.schema.agreement import agrees, merged_schema
+from lakeray.importer.schema.constraints import constraints
+from lakeray.importer.schema.drift import Seen
+from lakeray.importer.schema.source import wire_schema
+from lakeray.importer.schema.widening import SETTLED, widening_of
+from lakeray.importer.sets.rules import settle
+from lakeray.importer.sets.settle import Settling, is_settled
+from lakeray.importer.sets.staged_rows import StagedRows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
-from lakeray.importer.widening import SETTLED, widening_of
 from lakeray.transform.names import Renamed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from types import MappingProxyType
 
-from lakeray.importer.summary import ImportSummary
+from lakeray.importer.recording.summary import ImportSummary
 from lakeray.observability.figures import count, counted, duration, per_second, percent, size
 from lakeray.reports.model import Recommendation
 

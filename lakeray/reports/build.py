@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import reduce
 from operator import add
 
-from lakeray.importer.summary import ImportSummary, Rows
+from lakeray.importer.recording.summary import ImportSummary, Rows
 from lakeray.observability.figures import counted, duration, per_second
 from lakeray.reports import advice, remedies
 from lakeray.reports.model import (

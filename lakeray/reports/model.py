@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from lakeray.importer.summary import (
+from lakeray.importer.recording.summary import (
     BatchSummary,
     CleansingSummary,
     ExpectationSummary,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from lakeray.importer.summary import BatchSummary, Rows
+from lakeray.importer.recording.summary import BatchSummary, Rows
 from lakeray.observability.figures import count, counted, duration, percent, size
 from lakeray.observability.visible import visible
 from lakeray.reports.blocks import Bars, Block, Facts, Figures, Grid, Heading, Items, Note, Section, Split, Tone

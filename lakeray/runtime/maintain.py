@@ -10,7 +10,7 @@ from lakeray.delta.arrange.bins import by_partition, small_files
 from lakeray.delta.files import data_files
 from lakeray.delta.table import open_table, require_table
 from lakeray.errors import Cancelled, LakerayError
-from lakeray.importer.summary import BatchSummary, ImportSummary
+from lakeray.importer.recording.summary import BatchSummary, ImportSummary
 from lakeray.observability.figures import counted, size
 from lakeray.runtime.summary import MaintainSummary
 from lakeray.runtime.upkeep import TableOf

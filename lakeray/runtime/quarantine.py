@@ -13,8 +13,8 @@ from lakeray.delta.query import query
 from lakeray.delta.table import TableHandle, open_table
 from lakeray.delta.upkeep import delete_rows
 from lakeray.errors import SpecError
-from lakeray.importer.quarantine import SCHEMA, of_step
-from lakeray.importer.reprocess import Choice
+from lakeray.importer.quarantine.reprocess import Choice
+from lakeray.importer.quarantine.table import SCHEMA, of_step
 
 Started = TypeVar("Started")
 _ORDER = (("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending"))
@@ -47,7 +47,7 @@ class QuarantineOf(Generic[Started]):
         self._start = start
 
     def show(self, *, limit: int = 100, **chosen: Unpack[Chosen]) -> pa.Table:
-        """At most ``limit`` of the chosen rows, the newest first (columns: ``lakeray.importer.quarantine.SCHEMA``)."""
+        """At most ``limit`` of the chosen rows, the newest first (``quarantine.table.SCHEMA``)."""
         parts = [SCHEMA.empty_table()]
         for handle, where in self._where(Choice(**chosen)):
             order = "ORDER BY quarantined_at DESC, object_uri, row"

@@ -21,9 +21,9 @@ from lakeray.errors import Cancelled, LakerayError
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
-from lakeray.importer.reprocess import Choice
-from lakeray.importer.summary import ImportSummary
-from lakeray.importer.withdraw import withdraw
+from lakeray.importer.provenance.withdraw import withdraw
+from lakeray.importer.quarantine.reprocess import Choice
+from lakeray.importer.recording.summary import ImportSummary
 from lakeray.observability.metrics import ImportMetrics
 from lakeray.observability.progress import Observer
 from lakeray.runtime.cluster import Cluster

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lakeray.importer.summary import ImportSummary, Summary
+from lakeray.importer.recording.summary import ImportSummary, Summary
 
 State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "waiting"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from lakeray.errors import ExactlyOnceError
-from lakeray.importer.amend import LedgerOf
-from lakeray.importer.ledger import SCHEMA, latest
 from lakeray.importer.manifest import Manifest, load_manifest
+from lakeray.importer.recording.amend import LedgerOf
+from lakeray.importer.recording.ledger import SCHEMA, latest
+from lakeray.importer.recording.summary import ExpectationSummary, Rows
 from lakeray.importer.result import Result, load_result
-from lakeray.importer.summary import ExpectationSummary, Rows
 from tests.unit.importer.small_lake import SmallLake, lines
 
 GOLDEN = Path(__file__).parent / "format_1" / "lake"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lakeray.importer.ledger import latest
+from lakeray.importer.recording.ledger import latest
 from tests.polling import eventually
 from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_end, live, read
 

@@ -17,7 +17,7 @@ import pytest
 
 import lakeray
 from lakeray.config import Settings
-from lakeray.importer.summary import ImportSummary
+from lakeray.importer.recording.summary import ImportSummary
 from tests.corpus import Case, build
 from tests.unit.importer.small_lake import SmallLake
 

@@ -6,7 +6,7 @@ import pytest
 
 import lakeray
 from lakeray.config import Settings
-from lakeray.importer.ledger import latest
+from lakeray.importer.recording.ledger import latest
 from lakeray.objects import open_store
 from tests.sample_lake import SampleLake
 

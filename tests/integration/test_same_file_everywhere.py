@@ -12,7 +12,7 @@ import lakeray
 from lakeray.config import Settings
 from lakeray.delta.query import query
 from lakeray.delta.table import require_table
-from lakeray.importer.ledger import latest
+from lakeray.importer.recording.ledger import latest
 from lakeray.objects import open_store
 from lakeray.runtime.summary import RunSummary
 from lakeray.spec.load import load_workflow

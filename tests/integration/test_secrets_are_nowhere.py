@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from lakeray.importer.keyring import Keyring
+from lakeray.importer.protection.keyring import Keyring
 from lakeray.security.secrets import Secret
 from lakeray.security.wrapping import WrappingKey
 

@@ -32,7 +32,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from lakeray import failpoints
 from lakeray.delta.table import open_table
 from lakeray.errors import ImportFailed
-from lakeray.importer.withdraw import withdraw
+from lakeray.importer.provenance.withdraw import withdraw
 from lakeray.objects import open_store
 from lakeray.runtime.upkeep import TableOf
 from tests.unit.importer.small_lake import SmallLake, lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lakeray.importer.summary import Summary
+from lakeray.importer.recording.summary import Summary
 
 Value = int | float | str | bool | None
 

@@ -16,7 +16,7 @@ from lakeray.delta.scan import Scan
 from lakeray.delta.sieve import CHANGE_TYPE
 from lakeray.delta.table import TableHandle, open_version, require_table
 from lakeray.errors import ImportFailed, ObjectNotFound
-from lakeray.importer import provenance
+from lakeray.importer.provenance import columns as provenance
 from lakeray.importer.readers.port import Chunk, ReadOptions
 
 LOG = "/_delta_log/"

@@ -20,7 +20,7 @@ from lakeray.delta.vacuum import interval
 from lakeray.errors import LakerayError, ObjectNotFound
 from lakeray.failpoints import failpoint
 from lakeray.importer.identity import ImportId
-from lakeray.importer.recovery import last_result
+from lakeray.importer.recording.recovery import last_result
 from lakeray.objects import join, open_store, relative
 
 _ENTRY = re.compile(r"(?P<version>\d{20})\.(?P<kind>json|checkpoint[^/]*\.parquet|crc)$")

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from lakeray.cli.entry import execute
 from lakeray.delta.vacuum import StaleFile
-from lakeray.importer.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
+from lakeray.importer.recording.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
 from lakeray.runtime.summary import RunSummary, StepSummary
 
 START = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)

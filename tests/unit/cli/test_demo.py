@@ -10,7 +10,7 @@ import pytest
 
 from lakeray.cli import demo, sample_lake
 from lakeray.errors import ConfigError
-from lakeray.importer.summary import Rows
+from lakeray.importer.recording.summary import Rows
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from lakeray.delta.table import open_table
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import InlineExecutor, Task, Told
-from lakeray.importer.ledger import Ledger, latest
 from lakeray.importer.loop import ImportLoop
-from lakeray.importer.summary import ImportSummary
+from lakeray.importer.recording.ledger import Ledger, latest
+from lakeray.importer.recording.summary import ImportSummary
 from lakeray.observability.progress import Silent
 from lakeray.spec.load import load_workflow
 from lakeray.spec.model import Workflow

@@ -15,11 +15,11 @@ import pytest
 
 from lakeray.delta.table import open_table
 from lakeray.errors import ExactlyOnceError, ImportFailed
-from lakeray.importer import amend
-from lakeray.importer.ledger import Ledger
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.manifest import manifest_uri
-from lakeray.importer.recovery import last_result, record_committed
+from lakeray.importer.recording import amend
+from lakeray.importer.recording.ledger import Ledger
+from lakeray.importer.recording.recovery import last_result, record_committed
 from tests.sample_lake import SampleLake, read
 
 

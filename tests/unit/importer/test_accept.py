@@ -13,7 +13,7 @@ import pytest
 
 from lakeray.delta.table import open_table
 from lakeray.errors import ExactlyOnceError, ImportFailed, RecordLost
-from lakeray.importer import accept, amend
+from lakeray.importer.recording import accept, amend
 from lakeray.objects.local import LocalStore
 from tests.sample_lake import SampleLake, read
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakeray.errors import LakerayError
-from lakeray.importer.agreement import merged_schema
+from lakeray.importer.schema.agreement import merged_schema
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
 

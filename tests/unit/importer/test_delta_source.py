@@ -14,9 +14,9 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lakeray.errors import ImportFailed, UnsupportedTable
+from lakeray.importer.discovery.look import discover, plan
+from lakeray.importer.discovery.versions import entry_uri
 from lakeray.importer.executor import InlineExecutor
-from lakeray.importer.look import discover, plan
-from lakeray.importer.versions import entry_uri
 from lakeray.spec.load import WorkflowFileError
 from tests.unit.importer.small_lake import SmallLake
 from tests.unit.importer.test_taking_out import ids

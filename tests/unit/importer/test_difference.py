@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakeray.importer import difference as module
-from lakeray.importer.difference import difference
-from lakeray.importer.ledger import SCHEMA, windows
+from lakeray.importer.discovery import difference as module
+from lakeray.importer.discovery.difference import difference
+from lakeray.importer.recording.ledger import SCHEMA, windows
 from lakeray.objects import LISTING
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lakeray.importer.keyring import Keyring
+from lakeray.importer.protection.keyring import Keyring
 from lakeray.security.field_keys import KeyUnavailable, Ring
 from lakeray.security.secrets import Secret
 from lakeray.security.wrapping import WrappingKey
@@ -108,7 +108,7 @@ def test_racing_makers_of_a_first_key_end_with_one(lake: SmallLake, monkeypatch:
             rivals.append(None)  # type: ignore[arg-type]
             rivals[0] = keyring.newest(wrapping, "xaes-256-gcm", now=NOW)
 
-    monkeypatch.setattr("lakeray.importer.keyring.failpoint", rival)
+    monkeypatch.setattr("lakeray.importer.protection.keyring.failpoint", rival)
     mine = keyring.newest(wrapping, "xaes-256-gcm", now=NOW)
     assert mine.active == rivals[0].active
     assert len(list(Path(keyring.folder, "wraps").iterdir())) == 1, "the loser's key is gone"

@@ -20,7 +20,7 @@ import lakeray
 from lakeray.config import Settings
 from lakeray.delta.table import require_table
 from lakeray.errors import SpecError
-from lakeray.importer.rotation import KeysOf
+from lakeray.importer.protection.rotation import KeysOf
 from lakeray.security.field_keys import CIPHERTEXT, KeyUnavailable
 from tests.unit.importer.small_lake import SmallLake, lines
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from lakeray.importer.ledger import COMPACT_FILES, SCHEMA, Ledger
+from lakeray.importer.recording.ledger import COMPACT_FILES, SCHEMA, Ledger
 from tests.sample_lake import read
 from tests.unit.importer.small_lake import SmallLake, lines
 
@@ -71,7 +71,7 @@ def test_questions_that_people_ask(lake):
 
 
 def test_many_small_files_are_brought_together(tmp_path, monkeypatch):
-    monkeypatch.setattr("lakeray.importer.ledger.COMPACT_FILES", 3)
+    monkeypatch.setattr("lakeray.importer.recording.ledger.COMPACT_FILES", 3)
     assert COMPACT_FILES > 3
     lake = SmallLake(tmp_path, plan={"batch": {"max_objects": 1}})
     for n in range(6):

@@ -12,11 +12,11 @@ import pytest
 from lakeray.delta.commit import record_rows
 from lakeray.delta.table import create_table
 from lakeray.errors import SpecError
-from lakeray.importer import ledger as ledger_module
-from lakeray.importer import tally
-from lakeray.importer.amend import _condition
 from lakeray.importer.identity import ImportId
-from lakeray.importer.ledger import SCHEMA, Ledger, latest
+from lakeray.importer.recording import ledger as ledger_module
+from lakeray.importer.recording import tally
+from lakeray.importer.recording.amend import _condition
+from lakeray.importer.recording.ledger import SCHEMA, Ledger, latest
 from tests.unit.importer.small_lake import SmallLake, lines
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

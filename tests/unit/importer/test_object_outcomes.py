@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 import pytest
 
 from lakeray.errors import AccessDenied, ImportFailed
-from lakeray.importer import schema, task
+from lakeray.importer import task
+from lakeray.importer.discovery.planner import CHANGED
 from lakeray.importer.loop import ImportLoop
-from lakeray.importer.planner import CHANGED
+from lakeray.importer.schema import source as schema
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
 CORRUPT = gzip.compress(lines(*({"id": 100 + n} for n in range(50))), mtime=0)[:-12]

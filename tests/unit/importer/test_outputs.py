@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from lakeray.importer.outputs import OutputsOf
+from lakeray.importer.outputs.batch import OutputsOf
 from tests.sample_lake import SampleLake
 from tests.unit.importer.small_lake import SmallLake, lines
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakeray.errors import ImportFailed
-from lakeray.importer.difference import Window
+from lakeray.importer.discovery.difference import Window
+from lakeray.importer.discovery.planner import CHANGED, Planner
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.packing import OBJECT_COST_BYTES, TASK_BYTES, pack
-from lakeray.importer.planner import CHANGED, Planner
 from lakeray.objects import LISTING, ObjectInfo
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Batch

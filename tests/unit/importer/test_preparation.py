@@ -13,8 +13,8 @@ import pytest
 
 from lakeray.delta.table import open_table
 from lakeray.errors import TransformError
-from lakeray.importer.recovery import last_result
-from lakeray.importer.summary import CleansingSummary
+from lakeray.importer.recording.recovery import last_result
+from lakeray.importer.recording.summary import CleansingSummary
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
 KEY = b"a-key-of-the-tests"

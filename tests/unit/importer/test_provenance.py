@@ -8,7 +8,7 @@ import pytest
 from lakeray.delta.files import data_files
 from lakeray.delta.table import require_table
 from lakeray.importer.manifest import load_manifest
-from lakeray.importer.provenance import NAMES, RowsOf, Stamp, is_kept
+from lakeray.importer.provenance.columns import NAMES, RowsOf, Stamp, is_kept
 from lakeray.runtime.upkeep import TableOf
 from tests.unit.importer.small_lake import SmallLake, lines
 

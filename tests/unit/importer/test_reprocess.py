@@ -12,7 +12,7 @@ from lakeray.delta.upkeep import restore
 from lakeray.errors import ExactlyOnceError, ImportFailed
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.manifest import Manifest, load_manifest, manifest_uri
-from lakeray.importer.reprocess import Choice
+from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.objects import open_store
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
@@ -233,7 +233,7 @@ def plus_one(table):
 
 
 def test_abandoning_the_batch_leaves_rows_and_ledger_as_they_were(lake):
-    from lakeray.importer.amend import LedgerOf
+    from lakeray.importer.recording.amend import LedgerOf
 
     loosen(lake)
     lake.step["expect"]["never"] = {"sql": "id < 0", "on_violation": "fail"}
@@ -256,7 +256,7 @@ def test_overwrite_is_refused(lake):
 def test_a_quarantine_of_an_earlier_version_gets_its_new_column(lake, monkeypatch):
     import pyarrow as pa
 
-    from lakeray.importer import quarantine
+    from lakeray.importer.quarantine import table as quarantine
 
     old = pa.schema([item for item in quarantine.SCHEMA if item.name != "masked"])
     other = SmallLake(lake.folder / "old", step=lake.step)

@@ -10,8 +10,8 @@ import pytest
 from lakeray.delta.table import open_table
 from lakeray.delta.upkeep import Restore
 from lakeray.errors import Cancelled
-from lakeray.importer import recovery
-from lakeray.importer.restores import effective_versions
+from lakeray.importer.recording import recovery
+from lakeray.importer.recording.restores import effective_versions
 from tests.sample_lake import SampleLake
 
 KILLED_AT = (

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from lakeray.importer.discovery.look import discover
 from lakeray.importer.executor import InlineExecutor
-from lakeray.importer.look import discover
 from tests.unit.importer.small_lake import NOW, SmallLake, lines
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from lakeray.delta.table import open_table
 from lakeray.errors import ExactlyOnceError
-from lakeray.importer.amend import LedgerOf
-from lakeray.importer.schema_log import versions
+from lakeray.importer.recording.amend import LedgerOf
+from lakeray.importer.schema.log import versions
 from tests.unit.importer.small_lake import SmallLake, lines
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lakeray.delta.table import open_table
 from lakeray.errors import ExpectationFailed, TransformError
-from lakeray.importer.recovery import last_result
+from lakeray.importer.recording.recovery import last_result
 from tests.unit.importer.small_lake import NOW, SmallLake, balance, lines
 
 AGES = [
@@ -97,7 +97,7 @@ def test_rows_that_are_not_unique_go_into_quarantine(tmp_path):
 def test_a_reference_to_nothing_is_found(tmp_path, monkeypatch, broadcast):
     """Few referenced keys are given to every task, many are divided by hash."""
     if not broadcast:
-        monkeypatch.setattr("lakeray.importer.set_rules.BROADCAST_ROWS", 0)
+        monkeypatch.setattr("lakeray.importer.sets.rules.BROADCAST_ROWS", 0)
     lake = lake_with(tmp_path / "x", {"references": {"column": "id", "to": "t.v"}}, "quarantine", slots=2)
     lake.put("a.json", lines({"id": None, "v": 7}, {"id": None, "v": 8}))
     lake.run()

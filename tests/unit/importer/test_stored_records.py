@@ -15,8 +15,8 @@ from lakeray.delta.staged import StagedFile
 from lakeray.errors import ExactlyOnceError
 from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.importer.manifest import Manifest, PlannedObject, load_manifest, manifest_uri, new_manifest, store_manifest
+from lakeray.importer.recording.summary import ExpectationSummary, Rows
 from lakeray.importer.result import ObjectOutcome, Result, load_result, result_uri, store_result
-from lakeray.importer.summary import ExpectationSummary, Rows
 from lakeray.objects import ObjectInfo
 
 AT = datetime(2024, 1, 1, 12, 30, 0, 123457, tzinfo=UTC)

@@ -19,10 +19,10 @@ from lakeray.delta.table import require_table
 from lakeray.delta.upkeep import history
 from lakeray.errors import ImportFailed, StoreUnavailable
 from lakeray.failpoints import EVERY_IMPORT, TAKE_OUT
-from lakeray.importer import difference
-from lakeray.importer.gone import UNKNOWN_ROWS
-from lakeray.importer.look import plan
+from lakeray.importer.discovery import difference
+from lakeray.importer.discovery.look import plan
 from lakeray.importer.loop import ImportLoop
+from lakeray.importer.provenance.gone import UNKNOWN_ROWS
 from lakeray.objects import join, open_store
 from lakeray.runtime.upkeep import TableOf
 from tests.sample_lake import SampleLake

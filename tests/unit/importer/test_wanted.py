@@ -8,7 +8,7 @@ import os
 import pytest
 
 from lakeray.errors import TransformError
-from lakeray.importer import wanted
+from lakeray.importer.schema import wanted
 from tests.unit.importer.small_lake import SmallLake, lines
 
 WHERE = {"where": "status IS NULL OR status <> 'test'"}

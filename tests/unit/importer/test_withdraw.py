@@ -16,8 +16,8 @@ from lakeray.delta.table import require_table
 from lakeray.delta.upkeep import history
 from lakeray.errors import ImportFailed, SpecError
 from lakeray.failpoints import EVERY_IMPORT, TAKE_OUT
-from lakeray.importer import withdraw as module
-from lakeray.importer.withdraw import withdraw
+from lakeray.importer.provenance import withdraw as module
+from lakeray.importer.provenance.withdraw import withdraw
 from lakeray.runtime.upkeep import TableOf
 from tests.unit.importer.small_lake import SmallLake, lines
 from tests.unit.importer.test_taking_out import ids

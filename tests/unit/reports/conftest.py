@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakeray.importer.summary import (
+from lakeray.importer.recording.summary import (
     BatchSummary,
     CleansingSummary,
     ExpectationSummary,

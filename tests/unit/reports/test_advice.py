@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lakeray.importer.summary import Rows
+from lakeray.importer.recording.summary import Rows
 from lakeray.reports import advice, build_report
 from lakeray.reports.advice import recommendations
 

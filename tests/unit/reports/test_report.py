@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lakeray.errors import SpecError
-from lakeray.importer.summary import Rows
+from lakeray.importer.recording.summary import Rows
 from lakeray.reports import FORMATS, SECTIONS, build_report, render
 from lakeray.reports.remedies import BY_CODE, BY_OUTCOME
 from lakeray.runtime.summary import StepSummary

@@ -1,0 +1,1 @@
+"""Objects that a source has and its ledger lacks, cut into batches."""

@@ -1,0 +1,1 @@
+"""The rows of a batch in files of other formats."""

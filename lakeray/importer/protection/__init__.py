@@ -1,0 +1,1 @@
+"""The keys of a table's secret columns: made, shown, changed."""

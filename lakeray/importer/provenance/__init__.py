@@ -1,0 +1,1 @@
+"""Which object version a row came from, and rows taken out by it."""

@@ -1,0 +1,1 @@
+"""Refused rows: kept beside the table, given another chance."""

@@ -1,0 +1,1 @@
+"""What happened to every object version, and the ways back when a part of that is lost."""

@@ -1,0 +1,1 @@
+"""What the rows of a batch decide together, before anyone can see them."""
