@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.types as pt
 from lakeray.errors import TransformError
 from lakeray.transform.coercions import Converted, convert
 from lakeray.transform.contract import Contract, Evolution, Part, Widening
-from lakeray.transform.delta_types import delta_type
+from lakeray.transform.delta_types import delta_type, holds_decimal
 from lakeray.transform.growth import grown, wider
 from lakeray.transform.record import json_text, json_values
 
@@ -122,7 +123,7 @@ class _Chunk:
         self._coercer = coercer
         self._contract = coercer.contract
         self._table = table
-        self._extras = _parsed_extras(extras)
+        self._extras = _parsed_extras(extras, coercer.target)
         self._fields: list[pa.Field] = []
         self._columns: list[pa.Array | pa.ChunkedArray] = []
         self._new: list[pa.Field] = []
@@ -305,15 +306,27 @@ def _no_columns(length: int) -> pa.Table:
     return pa.table({"_": pa.nulls(length)}).select([])
 
 
-def _parsed_extras(extras: pa.StringArray | None) -> dict[str, dict[int, Any]]:
-    """Extras by column, then by row index."""
+def _parsed_extras(extras: pa.StringArray | None, target: pa.Schema) -> dict[str, dict[int, Any]]:
+    """Extras by column, then by row index; for columns with decimals with every digit that was written."""
     found: dict[str, dict[int, Any]] = {}
     if extras is None or extras.null_count == len(extras):
         return found
+    exact = {field.name for field in target if holds_decimal(field.type)}
     for row in pc.indices_nonzero(extras.is_valid()).to_pylist():
-        for name, value in json.loads(extras[row].as_py()).items():
+        text = extras[row].as_py()
+        values = json.loads(text)
+        if not exact.isdisjoint(values):
+            digits = json.loads(text, parse_float=_with_digits)
+            values.update((name, value) for name, value in digits.items() if name in exact)
+        for name, value in values.items():
             found.setdefault(name, {})[row] = value
     return found
+
+
+def _with_digits(text: str) -> float | Decimal:
+    """A number of JSON; a decimal where the nearest float's shortest text says another one."""
+    near = float(text)
+    return near if Decimal(repr(near)) == Decimal(text) else Decimal(text)
 
 
 def _single(value: Any, kind: pa.DataType) -> pa.Array | None:

@@ -2,7 +2,8 @@
 
 A JSON Schema (https://json-schema.org, the draft that ``$schema`` names, 2020-12 by default) is checked by the
 ``jsonschema`` library, record by record; references to other documents are never fetched. A reader cannot tell a null
-from an absent value, so a null counts as absent, unless the property's own ``type`` allows null. Arrow types are
+from an absent value, so a null counts as absent, unless the property's own ``type`` allows null; a decimal may be a
+number or a string, which carry the same digits. Arrow types are
 checked column by column: a value must fit by the table in ``lakeray.transform.coercions``, be there where the column
 is not nullable, and stand in a column that is declared.
 
@@ -18,9 +19,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from lakeray.errors import TransformError
 from lakeray.transform.coercions import convert
+from lakeray.transform.delta_types import holds_decimal
 from lakeray.transform.record import json_values
 
 _MAX_SHOWN = 60
@@ -48,16 +51,18 @@ class JsonSchema:
 
     def check(self, table: pa.Table, extras: pa.StringArray | None) -> list[Violation]:
         """All violations, by row."""
-        columns = {name: json_values(table[name]) for name in table.column_names}
+        columns = {name: json_values(_with_floats(table[name])) for name in table.column_names}
+        texts = {name: json_values(table[name]) for name in table.column_names if holds_decimal(table[name].type)}
         found: list[Violation] = []
         for row in range(table.num_rows):
             record = {name: values[row] for name, values in columns.items()}
             if extras is not None and extras[row].is_valid:
                 record.update(orjson.loads(extras[row].as_py()))
-            found.extend(
-                Violation(row=row, path=path, reason=reason)
-                for path, reason in self._errors(_present(record, self._schema))
-            )
+            errors = self._errors(_present(record, self._schema))
+            if errors and texts:
+                record.update((name, values[row]) for name, values in texts.items() if values[row] is not None)
+                errors = self._errors(_present(record, self._schema)) and errors
+            found.extend(Violation(row=row, path=path, reason=reason) for path, reason in errors)
         return found
 
     def _errors(self, record: Any) -> list[tuple[str, str]]:
@@ -70,6 +75,19 @@ class JsonSchema:
                 f"the declared schema refers to {error.ref}, which it does not hold",
                 hint="put what it refers to under its own $defs: other documents are not fetched",
             ) from None
+
+
+def _with_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(_floats_in(column.type), safe=False) if holds_decimal(column.type) else column
+
+
+def _floats_in(kind: pa.DataType) -> pa.DataType:
+    """The type with floats for decimals, except in maps."""
+    if pt.is_struct(kind):
+        return pa.struct([field.with_type(_floats_in(field.type)) for field in kind])
+    if pt.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_floats_in(kind.value_type)))
+    return pa.float64() if pt.is_decimal(kind) else kind
 
 
 def _present(value: Any, schema: Any) -> Any:

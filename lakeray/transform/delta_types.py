@@ -115,3 +115,10 @@ def is_list(kind: pa.DataType) -> bool:
         or pt.is_list_view(kind)
         or pt.is_large_list_view(kind)
     )
+
+
+def holds_decimal(kind: pa.DataType) -> bool:
+    """Whether ``kind`` is a decimal or has one inside."""
+    if pt.is_nested(kind):
+        return any(holds_decimal(kind.field(position).type) for position in range(kind.num_fields))
+    return bool(pt.is_decimal(kind))

@@ -132,8 +132,10 @@ def _decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     whole = target.precision - target.scale
     fraction = rf"(\.[0-9]{{1,{target.scale}}})?" if target.scale else ""
     sure = rf"^-?[0-9]{{1,{whole}}}{fraction}$" if whole else rf"^-?0?\.[0-9]{{1,{target.scale}}}$"
-    longest = pc.max(pc.binary_length(array)).as_py() or 0  # Arrow takes 39 digits for 38 and wraps around
-    return salvage(array, target, sure=sure, normal=normal, whole=longest <= _DECIMAL_DIGITS)
+    # Arrow takes 39 digits for 38, and appends zeros up to the scale, and wraps around
+    longest = (pc.max(pc.binary_length(array)).as_py() or 0) + target.scale
+    plain = longest <= _DECIMAL_DIGITS and not contains_byte(array, b"eE")
+    return salvage(array, target, sure=sure, normal=normal, whole=plain)
 
 
 def _booleans(array: pa.Array) -> pa.Array:

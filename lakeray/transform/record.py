@@ -30,15 +30,17 @@ def json_text(value: object) -> str:
     """``value`` (already made of JSON's own types, by ``json_values`` or a JSON parser) as compact JSON text."""
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # an integer beyond 64 bits, half a surrogate pair, deep nesting
-        return json.dumps(_within_64_bits(value), separators=(",", ":"))
+    except TypeError:  # a decimal, an integer beyond 64 bits, half a surrogate pair, deep nesting
+        return json.dumps(_of_json(value), separators=(",", ":"))
 
 
-def _within_64_bits(value: object) -> object:
+def _of_json(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _within_64_bits(item) for key, item in value.items()}
+        return {key: _of_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_within_64_bits(item) for item in value]
+        return [_of_json(item) for item in value]
+    if isinstance(value, Decimal):
+        return str(value)
     return str(value) if isinstance(value, int) and not -_INT64 <= value < _UINT64 else value
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from lakeray.importer.readers.json_table import NotATable, TableReader
-from lakeray.importer.readers.json_types import EXACT_INTEGERS, wire_schema
+from lakeray.importer.readers.json_types import EXACT_INTEGERS, as_carried, wire_schema
 
 _MISSING = object()
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -42,12 +42,42 @@ def mixed_table(
     misfits: list[dict[str, Any]] = [{} for _ in objects]
     known = wire_schema(wanted)
     for name in (name for name in names if name in hard):
-        array = _column([value.get(name, _MISSING) for value in objects], known.get(name), name, misfits)
+        values, kind = [value.get(name, _MISSING) for value in objects], known.get(name)
+        if name in tables.decimals:
+            values, kind = _with_digits(records, name, kind), as_carried(kind, "text")
+        array = _column(values, kind, name, misfits)
         position = table.schema.get_field_index(name)
         table = table.append_column(name, array) if position < 0 else table.set_column(position, name, array)
     if not any(misfits):
         return table, None
     return table, pa.array([_dumped(value) if value else None for value in misfits], pa.string())
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+def _with_digits(records: list[bytes], name: str, kind: Any) -> list[Any]:
+    """A column's values; numbers are text where ``kind`` has a decimal."""
+    found = []
+    for record in records:
+        value = json.loads(record, parse_float=_Number, parse_int=_Number)
+        found.append(_texts(value[name], kind) if name in value else _MISSING)
+    return found
+
+
+def _texts(value: Any, kind: Any | None) -> Any:
+    if isinstance(value, _Number):
+        return str(value) if kind is not None and pt.is_decimal(kind) else json.loads(value)
+    if isinstance(value, dict):
+        types = {field.name: field.type for field in kind} if kind is not None and pt.is_struct(kind) else {}
+        return {name: _texts(item, types.get(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        inner = kind.value_type if kind is not None and pt.is_list(kind) else None
+        return [_texts(item, inner) for item in value]
+    return value
 
 
 def holds_inexact(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ def wire_type(wanted: Any) -> Any | None:
     """The type in which JSON carries a column that shall become ``wanted``; None where inference knows better.
 
     Dates, times and binary values are text in JSON and stay so; floats are read as 64 bits, so that coercion later sees
-    all digits.
+    all digits. Of decimals see ``as_carried``.
     """
     if pt.is_boolean(wanted) or pt.is_integer(wanted) or pt.is_decimal(wanted):
         return wanted
@@ -36,6 +36,30 @@ def wire_schema(wanted: Any | None) -> dict[str, Any]:
     """The columns of a schema in their wire types, without those that are left to inference."""
     pairs = ((field.name, wire_type(field.type)) for field in wanted or ())
     return {name: kind for name, kind in pairs if kind is not None}
+
+
+Carrier = Literal["text", "decimal", "wide"]
+
+_WIDE = pa.decimal256(57, 19)
+_DIGITS = 38
+
+
+def as_carried(kind: Any, carrier: Carrier) -> Any:
+    """A wire type with its decimals as text, as they are, or with room for more digits.
+
+    JSON carries decimals as strings or as bare numbers. pyarrow reads strings into either type and bare numbers into
+    decimals alone, both without a detour through floats. (pyarrow 26 checks how many digits were written before it
+    appends zeros up to the scale, and wraps around: precision and scale together must find room in the type's bits.)
+    """
+    if pt.is_struct(kind):
+        return pa.struct([(field.name, as_carried(field.type, carrier)) for field in kind])
+    if pt.is_list(kind):
+        return pa.list_(as_carried(kind.value_type, carrier))
+    if not pt.is_decimal(kind):
+        return kind
+    if carrier == "decimal":
+        return kind if kind.precision + kind.scale <= _DIGITS else pa.decimal256(kind.precision, kind.scale)
+    return pa.string() if carrier == "text" else _WIDE
 
 
 def temporal_as_text(found: Any) -> Any | None:

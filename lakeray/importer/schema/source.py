@@ -205,15 +205,14 @@ def _wire_fields(fields: list[pa.Field], above: str, spellings: Mapping[str, lis
 
 
 def _wire_type(kind: pa.DataType, path: str, spellings: Mapping[str, list[str]]) -> pa.DataType:
-    """Dates, times and decimals travel as the text that was written, nested types field by field."""
+    """Dates and times travel as the text that was written, nested types field by field."""
     types = pa.types
     if types.is_struct(kind):
         return pa.struct(_wire_fields(list(kind), f"{path}.", spellings))
     if types.is_list(kind) or types.is_large_list(kind):
         return pa.list_(_wire_type(kind.value_type, f"{path}[]", spellings))
-    if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind) or types.is_map(kind):
-        return kind
-    return pa.string()
+    kept = (types.is_integer, types.is_boolean, types.is_floating, types.is_decimal, types.is_map)
+    return kind if any(same(kind) for same in kept) else pa.string()
 
 
 def contract_of(source: Source) -> Contract:

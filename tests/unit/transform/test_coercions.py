@@ -49,6 +49,7 @@ TABLE = [
         ("1e99999999", NO),
     ]),
     *cells(pa.string(), pa.decimal128(38, 0), [("9" * 38, Decimal("9" * 38)), ("9" * 39, NO)]),
+    *cells(pa.string(), pa.decimal128(38, 30), [("77539802667908", NO), ("1e30", NO), ("1.5e0", Decimal("1.5"))]),
     *cells(pa.string(), pa.decimal128(2, 2), [("0.25", Decimal("0.25")), (".25", Decimal("0.25")), ("1.25", NO)]),
     *cells(pa.string(), pa.bool_(), [
         ("true", True), ("FALSE", False), (" True ", True), ("1", True), ("0", False), ("yes", NO), ("t", NO), ("", NO),
