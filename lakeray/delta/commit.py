@@ -119,7 +119,7 @@ class _Attempt:
             return had
         handle.check_writable(self.mode)
         if self.schema is not None:
-            _check_types(handle, self.schema)
+            check_types(handle, self.schema)
         if self.failpoints:
             failpoint("before_commit")
         self._send(handle)
@@ -170,8 +170,10 @@ class _Attempt:
         raise StoreUnavailable(f"the commit to {self.uri} is not yet in its log", uri=self.uri, hint="run again")
 
 
-def _check_types(handle: TableHandle, schema: pa.Schema) -> None:
-    """Readers take the table's word for what is in the files."""
+def check_types(handle: TableHandle, schema: pa.Schema) -> None:
+    """Raise ColumnRetyped where the table no longer has the types that files were staged in (``schema``): readers take
+    its word for what is in them.
+    """
     for column in handle.schema:
         place = schema.get_field_index(column.name)
         if place >= 0 and fit(column.type, schema.field(place).type) == "clashes":

@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
+import pyarrow as pa
 
-from lakeray.delta.commit import checkpoint_now_and_then, until_done
+from lakeray.delta.commit import check_types, checkpoint_now_and_then, until_done
 from lakeray.delta.files import DataFile, check_no_deletion_vectors, data_files
 from lakeray.delta.log import commit_uri
 from lakeray.delta.staged import StagedFile
@@ -67,6 +68,7 @@ def commit_rewrite(
     parameters: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
     dense: bool = True,
+    schema: pa.Schema | None = None,
     failpoints: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Committed:
@@ -77,9 +79,11 @@ def commit_rewrite(
     and ``concerns`` says of the files that came in since (with the statistics of ``columns``) that they would have
     changed nothing; otherwise ``plan`` is called again with a newer handle, and files of its earlier answer are its own
     to delete: no commit can name them any more. ``operation`` is MERGE, DELETE, UPDATE, WRITE or OPTIMIZE;
-    ``previous``, ``dense``, ``metadata`` and the answer are as in ``commit_once``.
+    ``schema`` has the types of what was staged before, whatever the plan makes of it; ``previous``, ``dense``,
+    ``metadata`` and the answer are as in ``commit_once``.
 
-    Raises ExactlyOnceError, CommitConflict and StoreUnavailable as ``commit_once`` does; UnsupportedTable when the
+    Raises ExactlyOnceError, CommitConflict and StoreUnavailable as ``commit_once`` does; ColumnRetyped when a column of
+    ``schema`` took another type in the table; UnsupportedTable when the
     table does not allow it (append-only, deletion vectors, row tracking, in-commit timestamps); whatever ``plan``
     raises.
     """
@@ -99,6 +103,7 @@ def commit_rewrite(
             NONCE: nonce,
         },
         failpoints=failpoints,
+        schema=schema,
     )
     return _carried(attempt, f"committing batch {number}", sleep)
 
@@ -164,6 +169,7 @@ class _Attempt:
     info: dict[str, Any]
     failpoints: bool
     mode: str = "rewrite"
+    schema: pa.Schema | None = None
     _handle: TableHandle | None = None
     _planned: _Planned | None = None
 
@@ -189,6 +195,8 @@ class _Attempt:
         """Plan on the handle that ``run`` has seen."""
         assert self._handle is not None
         check_no_deletion_vectors(self._handle)
+        if self.schema is not None:
+            check_types(self._handle, self.schema)
         rewrite = self.plan(self._handle)
         live = frozenset(file.logged for file in data_files(self._handle))
         gone = [file.path for file in rewrite.removes if file.logged not in live]

@@ -219,7 +219,7 @@ class BatchProtocol:
 
         merge = MergeBatch(
             context, identity, manifest, rules,
-            attempt=written.attempt, files=written.files, outcomes=written.outcomes,
+            attempt=written.attempt, files=written.files, outcomes=written.outcomes, schema=written.table_schema,
         )  # fmt: skip
         try:
             rules.check(written.table_schema, uri=context.table.uri)
@@ -311,7 +311,9 @@ class BatchProtocol:
     ) -> tuple[int, Result, bool]:
         """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
         if selection is not None:
-            exchange = Exchange(context=self._context, identity=self._identity, result=result, selection=selection)
+            exchange = Exchange(
+                context=self._context, identity=self._identity, result=result, selection=selection, schema=schema
+            )
             committed, own = exchange.commit()
             failpoint("after_commit")
             winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])

@@ -57,7 +57,9 @@ class Merged:
 
 
 class MergeBatch:
-    """One batch. ``outcomes`` and ``files`` are what its tasks have staged; ``close`` at the end, whatever comes."""
+    """One batch. ``outcomes`` and ``files`` are what its tasks have staged, in the types of ``schema``; ``close`` at
+    the end, whatever comes.
+    """
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class MergeBatch:
         attempt: str,
         files: Sequence[StagedFile],
         outcomes: Sequence[ObjectOutcome],
+        schema: pa.Schema,
     ) -> None:
         self._context = context
         self._identity = identity
@@ -78,6 +81,7 @@ class MergeBatch:
         self._prefix = identity.file_prefix(manifest.batch, attempt)
         self._files = list(files)
         self._outcomes = list(outcomes)
+        self._schema = schema
         self._scratch = [file.path for file in files]
         self._shares: dict[int, Share] | None = None
         self._beaten: Counter[int] = Counter()
@@ -123,6 +127,7 @@ class MergeBatch:
             operation="MERGE",
             concerns=lambda files: any(share_numbers(self._shares or {}, file) for file in files),
             columns=rules.key,
+            schema=self._schema,
             parameters={"mode": rules.mode, "key": ", ".join(rules.key), "sequence": rules.sequence or ""},
             failpoints=True,
         )

@@ -60,12 +60,15 @@ class Selection(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Exchange:
-    """One batch's commit. ``result`` is what the batch did apart from the rows that go."""
+    """One batch's commit. ``result`` is what the batch did apart from the rows that go; ``schema`` has the types that
+    its files were staged in, None when there are none.
+    """
 
     context: ImportContext
     identity: ImportId
     result: Result
     selection: Selection
+    schema: pa.Schema | None = None
     _attempts: int = 0
     _made: dict[str, Result] = field(default_factory=dict)
     _staged: list[StagedFile] = field(default_factory=list)
@@ -85,6 +88,7 @@ class Exchange:
             operation=self.selection.operation,
             concerns=lambda files: any(map(self.selection.may_hold, files)),
             columns=list(self.selection.columns),
+            schema=self.schema,
             metadata={"lakeray.batch": str(result.batch), "lakeray.run": result.run_id},
             failpoints=True,
         )

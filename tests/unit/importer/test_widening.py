@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
+from lakeray import failpoints
 from lakeray.delta.table import open_table
 from lakeray.delta.upkeep import live_files
 from lakeray.errors import ColumnRetyped
@@ -199,27 +200,36 @@ def test_killed_while_a_column_is_widened(lake, name):
     assert lake.run().batches == []
 
 
-def test_files_that_were_staged_for_the_narrow_type_are_not_committed(lake, monkeypatch):
+MODES = {
+    "append": {},
+    "exchange": {"mode": "overwrite", "replace_where": "id > 0"},
+    "merge": {"mode": "merge", "key": ["id"]},
+    "scd2": {"mode": "scd2", "key": ["id"], "sequence": "n"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_files_that_were_staged_for_the_narrow_type_are_not_committed(lake, monkeypatch, mode):
     """Another importer widens the column between this one's writing and its commit: it must write again."""
-    lake.source = {}
-    lake.put("a.json", lines({"id": 1, "v": 1}))
+    lake.source, lake.plan = {}, MODES[mode]
+    lake.put("a.json", lines({"id": 1, "v": 1, "n": 1}))
     lake.run()
-    lake.put("b.json", lines({"id": 2, "v": 2}))
-    plain = batch_module.store_result
+    lake.put("b.json", lines({"id": 2, "v": 2, "n": 1}))
 
-    def meanwhile(identity, result):
-        plain(identity, result)
-        monkeypatch.setattr(batch_module, "store_result", plain)
+    def meanwhile(_):
+        monkeypatch.setattr(failpoints, "_ARMED", {})
         context = SmallLake(lake.folder, source=REWRITE).context()
-        handle = open_table(lake.table_uri)
-        batch_module.widen(context, handle, {"v": pa.float64()}, batch=99)
+        batch_module.widen(context, open_table(lake.table_uri), {"v": pa.float64()}, batch=99)
 
-    monkeypatch.setattr(batch_module, "store_result", meanwhile)
+    monkeypatch.setattr(failpoints, "_ARMED", {"before_commit": ("kill", 1)})
+    monkeypatch.setattr(failpoints, "_PASSES", {})
+    monkeypatch.setattr(failpoints, "_strike", meanwhile)
     with pytest.raises(ColumnRetyped, match=r"'v'.*double"):
         lake.run()
     lake.run()
     assert by_id(lake, "v") == {1: (1.0,), 2: (2.0,)}
     readers_agree(lake)
+    assert lake.run().batches == []
 
 
 def test_a_file_that_another_writer_adds_meanwhile_is_widened_too(lake, monkeypatch):
