@@ -114,10 +114,11 @@ def batch_bounds(context: ImportContext, objects: list[PlannedObject], schema: p
         return {}
     search = _Search(context=context, schema=schema, columns=tuple(sorted({column for column, _ in rules})))
     search.through(objects)
-    return {key: _bounds(rule, search.found.get(key[0], Sketch())) for key, rule in rules.items()}
+    return {key: bounds_of(rule, search.found.get(key[0], Sketch())) for key, rule in rules.items()}
 
 
-def _bounds(rule: Outlier, sketch: Sketch) -> Bounds:
+def bounds_of(rule: Outlier, sketch: Sketch) -> Bounds:
+    """The bounds that ``rule`` finds in the numbers of a batch."""
     if rule.quantiles is not None:
         return sketch.quantile(rule.quantiles[0]), sketch.quantile(rule.quantiles[1])
     found = sketch.deviation()
