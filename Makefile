@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 SEED ?= $(shell date +%s)
 KILLS ?= 200
 CHAOS ?= tests
+EXAMPLES ?= 2000
+MINUTES ?= 60
 
 ##@ Start here
 .PHONY: help
@@ -41,6 +43,10 @@ format: $(STAMP) ## Format the code
 .PHONY: chaos
 chaos: $(STAMP) servers ## Kill imports at random times (KILLS=200 SEED=...), local and S3
 	@LAKERAY_CHAOS_KILLS=$(KILLS) LAKERAY_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest $(CHAOS) -m chaos --timeout 7200
+
+.PHONY: properties
+properties: $(STAMP) ## Merge random streams of changes (EXAMPLES=2000 MINUTES=60 SEED=...) and compare with an oracle
+	@$(BIN)/python -m tests.properties.many --examples $(EXAMPLES) --minutes $(MINUTES) --seed $(SEED)
 
 .PHONY: scale
 scale: $(STAMP) ## Memory while importing 1 GB, 10 GB and one object of 2 GB

@@ -28,6 +28,7 @@ from lakeray.runtime.upkeep import TableOf
 from tests.unit.importer.small_lake import SmallLake, lines
 
 EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "40"))
+TALLY = Path(os.environ["LAKERAY_PROPERTY_TALLY"]) if "LAKERAY_PROPERTY_TALLY" in os.environ else None
 STRIKE = failpoints._strike
 HINTS = {"a": "int64", "b": "string", "seq": "int64", "v": "int64", "w": "string", "op": "string", "day": "string"}
 
@@ -187,8 +188,16 @@ class Run:
         return Counter(tuple(row[name] for name in columns) for row in self.lake.rows(*columns))
 
 
+def tally() -> None:
+    """Count one stream for ``tests.properties.many``."""
+    if TALLY is not None:
+        with TALLY.open("ab") as file:
+            file.write(b".")
+
+
 def check(oracle: Any, plan: dict[str, Any], table: dict[str, Any], batches: Any, columns: list[str]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="lake-"))
+    tally()
     try:
         run = Run(folder, plan, table)
         for objects, points in batches:
