@@ -69,22 +69,27 @@ class TableReader:
 
         Raises NotATable.
         """
+        table = self._fitting(data)
+        if isinstance(table, NotATable):
+            try:
+                raise table
+            finally:
+                del table  # the traceback would hold the text until the garbage is collected
+        return table, _checked(table, count)
+
+    def _fitting(self, data: bytes) -> Any | NotATable:
+        """The table in the first types that fit, or what kept the last ones from fitting."""
         finding = NotATable()
         for wanted, carrier in _DECIMAL_WAYS if self.decimals else _WAYS:
             known = self._explicit if wanted else self.decimals
             try:
-                table = self._parse(data, known, carrier, learn=wanted)
+                return self._parse(data, known, carrier, learn=wanted)
             except pa.ArrowInvalid as error:
                 again = _finding(error)
                 finding = again if again.path or not finding.path else finding
                 if not known or not _of_types(error):
                     break
-            else:
-                return table, _checked(table, count)
-        try:
-            raise finding
-        finally:
-            del finding  # the traceback would hold the text until the garbage is collected
+        return finding
 
     def _parse(self, data: bytes, known: dict[str, Any], carrier: Carrier, *, learn: bool) -> Any:
         table = read_json(data, self._carried(known, carrier))
