@@ -30,7 +30,7 @@ from lakeray.importer.pipeline import output_schema
 from lakeray.importer.preparation import read_as_text
 from lakeray.importer.protection.masks import task_keys
 from lakeray.importer.provenance import columns as provenance
-from lakeray.importer.quarantine.reprocess import Choice, plan_reprocess
+from lakeray.importer.quarantine.reprocess import Choice, cannot_reprocess, plan_reprocess
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.recording.tally import Tally
@@ -88,16 +88,15 @@ class ImportLoop:
     def reprocess(self, choice: Choice) -> None:
         """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
 
-        Called again after an error, it goes on; rows that it refused anew are not taken twice. Raises what ``drain``
-        raises, and ImportFailed where there is nothing to go on with.
+        Called again after an error, it goes on; rows that it refused anew are not taken twice. Changes of rows count
+        by their sequence, and as the last to arrive among equals. Raises what ``drain`` raises, and ImportFailed where
+        there is nothing to go on with.
         """
-        handle = open_table(self.context.table.uri)
-        if handle is None or self.context.mode == "overwrite":
-            raise ImportFailed(
-                f"rows cannot be reprocessed into {self.context.table.uri}",
-                uri=self.context.table.uri,
-                hint="the table is not there yet" if handle is None else "mode overwrite reads its objects whole: run",
-            )
+        uri = self.context.table.uri
+        handle = open_table(uri)
+        wrong = "the table is not there yet" if handle is None else cannot_reprocess(self.context.plan)
+        if handle is None or wrong is not None:
+            raise ImportFailed(f"rows cannot be reprocessed into {uri}", uri=uri, hint=wrong)
         handle.check_writable(mode=self.context.mode)
         while True:
             self.context.check_cancelled()

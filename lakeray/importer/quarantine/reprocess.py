@@ -24,6 +24,7 @@ from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.quarantine.table import of_step
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.objects import ObjectInfo
+from lakeray.spec.steps import Import
 
 _KINDS = ("expect", "expect_set", "constraint", "type", "table", "select")
 _ORIGIN = ("object_uri", "object_etag", "object_version_id")
@@ -75,6 +76,18 @@ class Plan:
     extra: dict[str, Any]
 
 
+def cannot_reprocess(plan: Import) -> str | None:
+    """Why rows of an import of that kind cannot be taken from quarantine, and what to do; None where they can."""
+    if plan.mode == "overwrite":
+        return "mode overwrite reads its objects whole: run"
+    if plan.mode == "merge" and plan.sequence is None:
+        return (
+            "mode merge without a `sequence` takes what comes last for the latest, and refused changes would win over "
+            "later ones: name a sequence, or write the corrected changes into a new object"
+        )
+    return None
+
+
 def plan_reprocess(context: ImportContext, identity: ImportId, choice: Choice, *, upto: int) -> Plan | None:
     """The next batch of rows that ``choice`` means, refused by batches up to number ``upto``; None when there are none.
 
@@ -104,7 +117,7 @@ def plan_reprocess(context: ImportContext, identity: ImportId, choice: Choice, *
 
 
 def _origins(found: pa.Table, ledger: Ledger) -> list[PlannedObject]:
-    """The object versions, whole, from the ledger."""
+    """The object versions, whole, from the ledger; those of one uri in the order of time."""
     uris = sorted(set(found["object_uri"].to_pylist()))
     known: dict[tuple[str, str | None, str | None], ObjectInfo] = {}
     for start in range(0, len(uris), 1000):
@@ -121,7 +134,7 @@ def _origins(found: pa.Table, ledger: Ledger) -> list[PlannedObject]:
                 hint="run `lakeray ledger rebuild` first",
             )
         planned.append(PlannedObject(info=info))
-    return planned
+    return sorted(planned, key=lambda item: (item.info.uri, item.info.modified_at))
 
 
 def _instant(moment: datetime) -> str:
