@@ -198,7 +198,7 @@ class Pipeline:
         self._count(result.checked, result.violations)
         if result.quarantined.num_rows:
             refused.append(result.quarantined)
-        out, numbers, unfit = self._fit(result.table, result.rows, info)
+        out, numbers, unfit = self._fit(result.table, result.rows)
         refused.extend(unfit)
         quarantined = pa.concat_tables(refused) if refused else QUARANTINED.empty_table()
         balance = Rows(
@@ -279,9 +279,7 @@ class Pipeline:
             schema=QUARANTINED,
         )
 
-    def _fit(
-        self, table: pa.Table, rows: pa.Int64Array, info: ObjectInfo
-    ) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
+    def _fit(self, table: pa.Table, rows: pa.Int64Array) -> tuple[pa.Table, pa.Int64Array, list[pa.Table]]:
         """The program's output in the table's columns; columns that the table lacks are new ones, or set aside."""
         refused: list[pa.Table] = []
         marked = self._marker.flag(table, rows) if self._marker else None
@@ -303,7 +301,7 @@ class Pipeline:
             refused.append(self._misfits(table, rows, unfit, prefix="table"))
             out, rows = out.filter(keep), rows.filter(keep)
         if self._marker and marked is not None:
-            out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep), info.uri)
+            out = self._marker.attach(out, marked.flags if keep is None else marked.flags.filter(keep))
         return out, rows, refused
 
     def _grow(self, fitted: Coerced) -> None:

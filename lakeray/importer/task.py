@@ -19,9 +19,9 @@ from lakeray.importer.layout import ROW_GROUP_SHARE, table_options
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.merge.marks import Marker
 from lakeray.importer.merge.rules import ChangeRules
+from lakeray.importer.origins import Origins
 from lakeray.importer.pipeline import Pipeline
 from lakeray.importer.preparation import CleansingCounts
-from lakeray.importer.provenance.columns import Stamp
 from lakeray.importer.quarantine import table as quarantine
 from lakeray.importer.quarantine.requeued import Requeued, Stays, restorer
 from lakeray.importer.readers import ReadOptions, read
@@ -29,7 +29,6 @@ from lakeray.importer.readers.port import Chunk, Refused
 from lakeray.importer.recording.summary import ExpectationSummary, Rows
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.schema.drift import Seen
-from lakeray.importer.sets.staged_rows import BESIDE, with_origin
 from lakeray.importer.stage import Stage
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
@@ -78,7 +77,6 @@ class TaskSpec:
     """All that a worker needs; picklable. ``prefix`` begins the names of this attempt's files.
 
     ``changes`` is set when rows are changes, which are staged with their marks below ``table_uri``, not in the table.
-    With a ``stamp`` rows say where they came from.
     """
 
     objects: tuple[PlannedObject, ...]
@@ -104,11 +102,7 @@ class TaskSpec:
     memory_bytes: int
     bounds: Mapping[tuple[str, str], Bounds] = field(default_factory=dict)
     changes: ChangeRules | None = None
-    stamp: Stamp | None = None
-    ordinals: tuple[int, ...]
-    """Each object's index in the manifest."""
-    settled: bool = False
-    """Whether staged rows shall know their object (see ``staged_rows``)."""
+    origins: Origins
     requeued: Requeued | None = None
     """Where the rows come from when only those of the objects are meant that are in quarantine."""
     source_widening: Widening = field(default_factory=Widening)
@@ -120,9 +114,9 @@ class TaskSpec:
         """
         worker = _Worker(self)
         try:
-            for planned, ordinal in zip(self.objects, self.ordinals, strict=True):
+            for planned, place in zip(self.objects, self.origins.places, strict=True):
                 failpoint("task_started")
-                yield from worker.load(planned, ordinal)
+                yield from worker.load(planned, place)
             outcome = worker.finish()
             yield worker.rest()
             yield outcome
@@ -167,14 +161,14 @@ class _Worker:
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
-    def load(self, planned: PlannedObject, ordinal: int) -> Iterator[Advanced]:
-        """Read one object, which is number ``ordinal`` of the manifest, to its end, or find out why not."""
+    def load(self, planned: PlannedObject, place: int) -> Iterator[Advanced]:
+        """Read one object, which is at ``place`` in the manifest, to its end, or find out why not."""
         self._stage.begin()
         self._refused.begin()
         account = _Account()
         mark = self._pipeline.mark()
         try:
-            for position in self._chunks(planned, account, ordinal):
+            for position in self._chunks(planned, account, place):
                 yield from self._progress.during(account.rows.read, position)
         except (ObjectChanged, ObjectNotFound) as error:
             outcome = ObjectOutcome(planned=planned, outcome="superseded", code=error.code, error=error.message)
@@ -199,21 +193,21 @@ class _Worker:
         self._outcomes.append(outcome)
         yield from self._progress.after(0, planned.info.size)
 
-    def _chunks(self, planned: PlannedObject, account: _Account, ordinal: int) -> Iterator[int]:
+    def _chunks(self, planned: PlannedObject, account: _Account, place: int) -> Iterator[int]:
         """Stage the object chunk by chunk; yields the position in its stored bytes."""
         info = planned.info
         columns = path_columns(self._spec.source, self._pattern, info.uri)
         if self._spec.requeued is not None:
             try:
                 for chunk in self._requeued(self._spec.requeued, planned, account):
-                    self._put(planned, chunk, columns, account, ordinal)
+                    self._put(planned, chunk, columns, account, place)
                     yield 0
             except (ReadError, ObjectChanged, ObjectNotFound) as error:  # of the quarantine, never the object's outcome
                 raise ImportFailed(f"the quarantine cannot be read: {error.message}", uri=error.uri) from error
             return
         with open_store(info.uri).open(info.uri, match=info) as file:
             for chunk in read(file, self._options(columns), name=info.uri):
-                self._put(planned, chunk, columns, account, ordinal)
+                self._put(planned, chunk, columns, account, place)
                 yield min(file.tell(), info.size)
 
     def _put(
@@ -222,15 +216,12 @@ class _Worker:
         chunk: Chunk,
         columns: Mapping[str, str | None],
         account: _Account,
-        ordinal: int,
+        place: int,
     ) -> None:
         """Take a chunk through the pipeline and stage what comes out."""
         result = self._pipeline.run(chunk, planned.info, columns)
-        stamp = self._spec.stamp
-        table = result.table if stamp is None else stamp.put(result.table, ordinal)
-        if self._spec.settled:
-            table = with_origin(table, index=ordinal, start=account.rows.written, numbers=result.numbers)
-        self._stage.add(table)
+        start = account.rows.written
+        self._stage.add(self._spec.origins.put(result.table, place, start=start, numbers=result.numbers))
         if chunk.refused:
             self._refused.add(self._origin.malformed(planned, chunk.refused))
             account.first_refusal(chunk.refused[0])
@@ -295,7 +286,7 @@ class _Worker:
             partition_by=list(spec.partition_by),
             prefix=f"{spec.prefix}-{suffix}",
             options=options,
-            beside=BESIDE.names if spec.settled else (),
+            beside=spec.origins.columns_beside,
         )
 
     def _quarantine_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
@@ -307,10 +298,7 @@ class _Worker:
 
 
 def _marker(spec: TaskSpec) -> Marker | None:
-    if spec.changes is None:
-        return None
-    ordinals = {item.info.uri: ordinal for item, ordinal in zip(spec.objects, spec.ordinals, strict=True)}
-    return Marker(rules=spec.changes, ordinals=ordinals, now=spec.now, seed=spec.seed)
+    return None if spec.changes is None else Marker(rules=spec.changes, now=spec.now, seed=spec.seed)
 
 
 class _Progress:

@@ -21,6 +21,7 @@ from lakeray.importer.executor import Breath, Died
 from lakeray.importer.manifest import Manifest, PlannedObject
 from lakeray.importer.merge.rules import rules_of
 from lakeray.importer.merge.scratch import scratch_uri
+from lakeray.importer.origins import Origins
 from lakeray.importer.packing import pack
 from lakeray.importer.preparation import CleansingCounts, added
 from lakeray.importer.protection.masks import task_keys
@@ -103,7 +104,7 @@ class _BatchWriter:
         self._attempt = secrets.token_hex(4)
         self._keys = task_keys(context)
         self._rules = rules_of(manifest, context.plan)
-        self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
+        self._places = {item: place for place, item in enumerate(manifest.objects)}
         self._counter = 0
         self._bounds: BatchBounds = {}
         self._deaths = 0
@@ -178,10 +179,13 @@ class _BatchWriter:
             table_properties=self._handle.properties,
             memory_bytes=context.task_memory_bytes,
             bounds=self._bounds,
-            stamp=self._stamp,
             changes=self._rules,
-            ordinals=tuple(self._ordinals[item] for item in objects),
-            settled=is_settled(step),
+            origins=Origins(
+                places=tuple(self._places[item] for item in objects),
+                stamp=self._stamp,
+                changes=self._rules is not None,
+                beside=is_settled(step),
+            ),
             requeued=Requeued.of(self._manifest),
             source_widening=self._source_widening,
             widening=self._widening,
@@ -326,5 +330,5 @@ def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
     """Delete what a task has staged."""
     remove_staged(task.table_uri, outcome.files)
     remove_staged(task.quarantine_uri, outcome.quarantine_files)
-    if task.settled:
+    if task.origins.beside:
         StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()

@@ -216,10 +216,10 @@ class MergeBatch:
         beaten = Counter(self._beaten)
         for each in applied:
             beaten.update(each.beaten)
-        ordinals = {item.info.uri: ordinal for ordinal, item in enumerate(self._manifest.objects)}
+        places = {item: place for place, item in enumerate(self._manifest.objects)}
         found = []
         for outcome in self._outcomes:
-            count = beaten[ordinals[outcome.planned.info.uri]]
+            count = beaten[places[outcome.planned]]
             update = {
                 "written": outcome.rows.written - count,
                 "deduplicated": outcome.rows.deduplicated + count,

@@ -1,15 +1,13 @@
-"""Each row on its way to the stage is told which change it is."""
+"""Each row on its way to the stage is told what it changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
 import pyarrow as pa
 
-from lakeray.importer.merge.rules import DELETE, MARKS, OBJECT, ROW, WHOLE, ChangeRules
+from lakeray.importer.merge.rules import DELETE, MARKS, WHOLE, ChangeRules
 from lakeray.transform.program import QUARANTINED, Program, ProgramSpec
 
 
@@ -27,15 +25,12 @@ class Marked:
 
 @dataclass(slots=True)
 class Marker:
-    """Marks the rows of one task; ``ordinals`` gives each object's place in the manifest by its uri."""
+    """Marks the rows of one task."""
 
     rules: ChangeRules
-    ordinals: Mapping[str, int]
     now: datetime
     seed: int
     _flags: Program | None = field(init=False)
-    _uri: str | None = None
-    _count: int = 0
 
     def __post_init__(self) -> None:
         asked = {DELETE: self.rules.delete, WHOLE: self.rules.whole}
@@ -64,18 +59,9 @@ class Marker:
         """What is said by no SQL: without partial updates every change is whole."""
         return pa.repeat(pa.scalar(not self.rules.partial), count)
 
-    def attach(self, table: pa.Table, flags: pa.Table, uri: str) -> pa.Table:
-        """``table``, fit to be written, with its marks."""
-        if uri != self._uri:
-            self._uri, self._count = uri, 0
-        count = table.num_rows
-        marks = {
-            OBJECT: pa.repeat(pa.scalar(self.ordinals[uri], pa.int32()), count),
-            ROW: pa.array(np.arange(self._count, self._count + count), pa.int64()),
-            DELETE: flags[DELETE],
-            WHOLE: flags[WHOLE],
-        }
-        self._count += count
-        for item in MARKS:
-            table = table.append_column(item, marks[item.name])
+    @staticmethod
+    def attach(table: pa.Table, flags: pa.Table) -> pa.Table:
+        """``table``, fit to be written, with its flags; where its rows stand among other changes see ``Origins``."""
+        for name in (DELETE, WHOLE):
+            table = table.append_column(MARKS.field(name), flags[name])
         return table

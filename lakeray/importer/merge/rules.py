@@ -18,15 +18,15 @@ from lakeray.transform.program import Expectation, ProgramSpec
 OBJECT, ROW, DELETE, WHOLE = "_change_object", "_change_row", "_change_delete", "_change_whole"
 MARKS = pa.schema(
     [
-        pa.field(OBJECT, pa.int32(), nullable=False),
-        pa.field(ROW, pa.int64(), nullable=False),
         pa.field(DELETE, pa.bool_(), nullable=False),
         pa.field(WHOLE, pa.bool_(), nullable=False),
+        pa.field(OBJECT, pa.int32(), nullable=False),
+        pa.field(ROW, pa.int64(), nullable=False),
     ]
 )
-"""What a staged change has beside the table's columns: its object's place in the manifest, its place among the rows of
-that object, whether it deletes, whether its nulls are values (or, in a partial update, say that the row keeps its
-own)."""
+"""What a staged change has beside the table's columns: whether it deletes, whether its nulls are values (or, in a
+partial update, say that the row keeps its own), its object's place in the manifest, its place among the rows of that
+object."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
