@@ -1,9 +1,9 @@
 """Which staged rows have a key that another row has, found in memory that the batch cannot grow.
 
-A batch too large for one task is divided by a hash of the key: each task reads the key columns of all files, a row
-group at a time, and holds the rows of its share alone. A table's keys are streamed past them; the range of the share's
-keys lets the engine pass over files that cannot hold any. Which row of a key stays depends on the manifest alone: rows
-are ordered by their object's place in it and their place in the object.
+A batch too large for one task is divided by a hash of the key (see ``keys``), by way of files where the shares are many
+(see ``spread``), and each task holds the rows of its share alone. A table's keys are streamed past them; the range of
+the share's keys lets the engine pass over files that cannot hold any. Which row of a key stays depends on the manifest
+alone: rows are ordered by their object's place in it and their place in the object.
 """
 
 from __future__ import annotations
@@ -19,83 +19,11 @@ import pyarrow.compute as pc
 
 from lakeray.delta.query import between, quoted_name, stream_at
 from lakeray.errors import TransformError
+from lakeray.importer.sets.keys import PLACE, POSITION, TableAt, incomparable, keyed_rows, keyed_schema
+from lakeray.importer.sets.spread import STREAMED_ROWS, Spread, collected
 from lakeray.importer.sets.staged_rows import OBJECT, ORDINAL, Marked, StagedRows, marked
 
-RANK, PLACE, POSITION, FILLED = "__lakeray_rank", "__lakeray_place", "__lakeray_position", "__lakeray_filled"
-STREAMED_ROWS = 500_000
-_TEXT_BYTES = 12
-_COLUMN_BYTES, _ROW_BYTES = 32, 40
-"""What a key column and the marks of one row take in memory, about; for the number of shares."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TableAt:
-    """One version of a table."""
-
-    uri: str
-    version: int
-
-
-def shares(staged: StagedRows, columns: int, *, memory_bytes: int, slots: int) -> int:
-    """Into how many tasks the rows of ``staged`` are divided by key: so many that each holds half its memory."""
-    needed = staged.count * (columns * _COLUMN_BYTES + _ROW_BYTES)
-    least = slots if staged.count > STREAMED_ROWS else 1
-    return max(least, -(-needed // (memory_bytes // 2)))
-
-
-def share_of(keys: Sequence[pa.ChunkedArray], parts: int) -> np.ndarray[Any, Any]:
-    """The share of each row, from the values of its key; equal keys have one share."""
-    mixed = np.zeros(len(keys[0]), dtype=np.uint64)
-    for column in keys:
-        mixed = (mixed ^ _codes(column)) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing (Knuth, TAOCP 3, 6.4)
-        mixed ^= mixed >> np.uint64(32)
-    return np.asarray(mixed % np.uint64(parts), dtype=np.int64)
-
-
-def _codes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """A number for each value, equal for equal ones; nulls have any. Of texts the last bytes count, with the length."""
-    kind = column.type
-    if pa.types.is_boolean(kind) or pa.types.is_floating(kind):
-        column = column.cast(pa.float64())
-        return np.asarray(column.fill_null(0.0).to_numpy() + 0.0).view(np.uint64)
-    if pa.types.is_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = column.cast(pa.int32()) if pa.types.is_date32(kind) else column
-        return np.asarray(column.cast(pa.int64()).fill_null(0).to_numpy()).view(np.uint64)
-    text = column.cast(pa.large_string() if not pa.types.is_binary(kind) else pa.large_binary()).fill_null("")
-    joined = text.combine_chunks()
-    _, offsets, data = joined.buffers()
-    ends = np.frombuffer(offsets, np.int64)[joined.offset : joined.offset + len(joined) + 1]
-    content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
-    lengths = np.diff(ends)
-    code = lengths.astype(np.uint64)
-    for back in range(1, _TEXT_BYTES + 1):
-        letters = content[np.maximum(ends[1:] - back, 0)]
-        code = code * np.uint64(257) + np.where(lengths >= back, letters, 0).astype(np.uint64)
-    return code
-
-
-def keyed_rows(staged: StagedRows, key: Sequence[str], more: Sequence[str], *, part: int, parts: int) -> pa.Table:
-    """The rows of one share with a whole key: their ``key`` and ``more`` columns, origin, file and position in it."""
-    columns = list(dict.fromkeys((*key, *more)))
-    held: list[pa.Table] = []
-    for place, file in enumerate(staged.files):
-        position = 0
-        for group in staged.groups(file, columns):
-            count = group.num_rows
-            keep = np.ones(count, dtype=bool)
-            for name in key:
-                keep &= group[name].is_valid().to_numpy()
-            if parts > 1:
-                keep &= share_of([group[name] for name in key], parts) == part
-            where = group.append_column(PLACE, pa.repeat(pa.scalar(place, pa.int32()), count))
-            where = where.append_column(POSITION, pa.array(np.arange(position, position + count, dtype=np.int64)))
-            position += count
-            held.append(where.filter(pa.array(keep)))
-    if held:
-        return pa.concat_tables(held)
-    names = [staged.schema.field(name) for name in columns]
-    marks = [(OBJECT, pa.int32()), (ORDINAL, pa.int64()), (PLACE, pa.int32()), (POSITION, pa.int64())]
-    return pa.schema([*names, *marks]).empty_table()
+RANK, FILLED = "__lakeray_rank", "__lakeray_filled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +31,8 @@ class DuplicateTask:
     """Finds duplicates in one share; the message marks them.
 
     ``latest`` names a column whose largest value stays, otherwise ``keep`` decides. ``table`` is looked at too where it
-    is given: its rows stay. ``window`` is (column, seconds): only rows of a key that close are duplicates.
+    is given: its rows stay. ``window`` is (column, seconds): only rows of a key that close are duplicates. Where the
+    keys have been divided, ``spread`` are the files' and ``known`` the table's.
     """
 
     staged: StagedRows
@@ -114,21 +43,20 @@ class DuplicateTask:
     window: tuple[str, float] | None = None
     part: int = 0
     parts: int = 1
+    spread: tuple[Spread, ...] = ()
+    known: Spread | None = None
 
     def run(self) -> Iterator[Marked]:
         """One message."""
-        more = [name for name in (self.latest, self.window[0] if self.window else None) if name]
-        rows = keyed_rows(self.staged, self.key, more, part=self.part, parts=self.parts)
+        more = more_columns(self.latest, self.window)
+        rows = share_rows(self.staged, self.key, more, part=self.part, parts=self.parts, spread=self.spread)
         if not rows.num_rows:
             yield {}
             return
         try:
             lost = self._lost(_ranked(rows, self.latest))
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
-            raise TransformError(
-                f"rows cannot be compared by {', '.join(self.key)}: {error}",
-                hint="a key is made of columns of plain types: texts, numbers, dates, timestamps",
-            ) from error
+            raise incomparable(self.key, error) from error
         yield marked(lost[PLACE].combine_chunks(), lost[POSITION].combine_chunks(), self.staged.files)
 
     def _lost(self, rows: pa.Table) -> pa.Table:
@@ -146,6 +74,9 @@ class DuplicateTask:
     def _table_rows(self, rows: pa.Table) -> Iterator[pa.Table]:
         """The table's keys (and times) that may be among the rows', a piece at a time."""
         if self.table is None:
+            return
+        if self.known is not None:
+            yield from collected(self.known.rows(self.staged.root, self.part), STREAMED_ROWS)
             return
         names = [*self.key, *([self.window[0]] if self.window else [])]
         bounds = [pc.min_max(rows[name]).as_py() for name in self.key]
@@ -194,6 +125,21 @@ class DuplicateTask:
         return lost
 
 
+def more_columns(latest: str | None, window: tuple[str, float] | None) -> list[str]:
+    """The columns beside the key that decide."""
+    return [name for name in (latest, window[0] if window else None) if name]
+
+
+def share_rows(
+    staged: StagedRows, key: Sequence[str], more: Sequence[str], *, part: int, parts: int, spread: Sequence[Spread]
+) -> pa.Table:
+    """The rows of one share, from where they are: in files of their own, or among all others."""
+    if not spread:
+        return keyed_rows(staged, key, more, part=part, parts=parts)
+    held = [piece for each in spread for piece in each.rows(staged.root, part)]
+    return pa.concat_tables(held or [keyed_schema(staged, list(dict.fromkeys((*key, *more)))).empty_table()])
+
+
 def _ranked(rows: pa.Table, latest: str | None) -> pa.Table:
     """The rows in the order in which they were read (by ``latest`` before that, nulls first), numbered."""
     order = [(OBJECT, "ascending"), (ORDINAL, "ascending")]
@@ -231,6 +177,7 @@ class ReferenceTask:
     part: int = 0
     parts: int = 1
     places: tuple[int, ...] | None = None
+    spread: tuple[Spread, ...] = ()
     same_type: bool = True
     """Whether both columns have one type; otherwise texts are compared, and no file can be passed over."""
 
@@ -240,7 +187,7 @@ class ReferenceTask:
         some = StagedRows(
             root=self.staged.root, files=tuple(self.staged.files[n] for n in chosen), schema=self.staged.schema
         )
-        rows = keyed_rows(some, [self.column], [], part=self.part, parts=self.parts)
+        rows = share_rows(some, [self.column], [], part=self.part, parts=self.parts, spread=self.spread)
         values = pc.unique(rows[self.column])
         missing = self._missing(values)
         lost = rows.filter(pc.is_in(rows[self.column], value_set=missing)) if len(missing) else rows.slice(0, 0)

@@ -7,6 +7,7 @@ that fails stops the batch; nothing of it is visible, its staged files are remov
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from operator import add
@@ -29,7 +30,8 @@ from lakeray.importer.sets.column_profile import (
     decile_shift,
     stability_index,
 )
-from lakeray.importer.sets.duplicates import STREAMED_ROWS, ReferenceTask, TableAt, shares
+from lakeray.importer.sets.duplicates import ReferenceTask
+from lakeray.importer.sets.keys import FEW_ROWS, TableAt, shares
 from lakeray.importer.sets.settle import Settling, deduplicate
 from lakeray.importer.sets.staged_rows import Marked, count_marked, joined
 from lakeray.spec.sets import SetExpect
@@ -134,17 +136,15 @@ class _Rules:
         at = TableAt(uri=uri, version=handle.version)
         groups: list[tuple[int, ...] | None] = [None]
         if rows is not None and rows <= BROADCAST_ROWS and staged.files:
-            count = min(len(staged.files), max(parts, slots if staged.count > STREAMED_ROWS else 1))
+            count = min(len(staged.files), max(parts, slots if staged.count > FEW_ROWS else 1))
             groups = [tuple(range(first, len(staged.files), count)) for first in range(count)]
             parts = 1
-        tasks = [
-            ReferenceTask(
-                staged=staged, column=column, table=at, to=to, part=part, parts=parts, places=places, same_type=same
-            )
-            for places in groups
-            for part in range(parts)
-        ]
-        return joined(settling.run(tasks))
+        task = ReferenceTask(staged=staged, column=column, table=at, to=to, parts=parts, same_type=same)
+        with settling.spread([column], [], parts) as spread:
+            tasks = [
+                replace(task, part=part, places=places, spread=spread) for places in groups for part in range(parts)
+            ]
+            return joined(settling.run(tasks))
 
     def _offenders(self, name: str, rule: SetExpect, marks: Marked, what: str) -> SetOutcome:
         count = count_marked(marks)

@@ -7,9 +7,10 @@ can be repeated: nothing but the result names the files that count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -25,7 +26,9 @@ from lakeray.importer.manifest import Manifest
 from lakeray.importer.quarantine import table as quarantine
 from lakeray.importer.recording.summary import Rows
 from lakeray.importer.result import ObjectOutcome
-from lakeray.importer.sets.duplicates import DuplicateTask, TableAt, shares
+from lakeray.importer.sets.duplicates import DuplicateTask, more_columns
+from lakeray.importer.sets.keys import TableAt, row_bytes, shares
+from lakeray.importer.sets.spread import Spread, SpreadTask, TableSpreadTask, all_bounds
 from lakeray.importer.sets.staged_rows import Marked, StagedRows, count_marked, joined
 from lakeray.importer.sets.strike import Refusal, StrikeTask, Struck
 from lakeray.objects import join, open_store
@@ -33,6 +36,9 @@ from lakeray.spec.sets import Deduplicate, Latest, Window
 from lakeray.spec.steps import Step
 
 ROW_GROUP_SHARE = 8
+SPREAD_SHARE = 8
+MOST_READINGS = 2
+"""So often all keys may be read for the sake of one rule; where it would be more they are divided first."""
 
 
 def is_settled(step: Step) -> bool:
@@ -66,6 +72,7 @@ class Settling:
         self._prefix = prefix
         self._counter = 0
         self._made: list[StagedFile] = []
+        self._keys: list[str] = []
 
     @property
     def staged(self) -> StagedRows:
@@ -112,11 +119,78 @@ class Settling:
         self.check_columns(rule, key)
         memory, slots = self.context.task_memory_bytes, self.context.executor.slots
         parts = shares(self.staged, len(key), memory_bytes=memory, slots=slots)
+        more = more_columns(choice.get("latest"), choice.get("window"))
+        with self.spread(key, more, parts) as spread:
+            known = self._spread_table(table, key, choice.get("window"), parts, spread) if spread else None
+            task = DuplicateTask(
+                staged=self.staged, key=tuple(key), table=table, parts=parts, spread=spread, known=known, **choice
+            )
+            return joined(self.run([replace(task, part=part) for part in range(parts)]))
+
+    @contextmanager
+    def spread(self, key: Sequence[str], more: Sequence[str], parts: int) -> Iterator[tuple[Spread, ...]]:
+        """The keys divided into ``parts`` shares; nothing where each may as well look at all of them."""
+        if parts <= MOST_READINGS:
+            yield ()
+            return
+        staged = self.staged
+        count = max(1, min(len(staged.files), self.context.executor.slots))
         tasks = [
-            DuplicateTask(staged=self.staged, key=tuple(key), table=table, part=part, parts=parts, **choice)
-            for part in range(parts)
+            SpreadTask(
+                staged=staged,
+                places=tuple(range(first, len(staged.files), count)),
+                key=tuple(key),
+                more=tuple(more),
+                parts=parts,
+                path=self._scratch(),
+                rows_at_once=self._rows_at_once(len(key)),
+            )
+            for first in range(count)
         ]
-        return joined(self.run(tasks))
+        try:
+            yield tuple(found for found in self.run(tasks) if found.groups)
+        finally:
+            self._forget_scratch()
+
+    def _spread_table(
+        self,
+        table: TableAt | None,
+        key: Sequence[str],
+        window: tuple[str, float] | None,
+        parts: int,
+        spread: Sequence[Spread],
+    ) -> Spread | None:
+        """The table's keys, divided alike."""
+        if table is None:
+            return None
+        names = dict.fromkeys([*key, *more_columns(None, window)])
+        task = TableSpreadTask(
+            table=table,
+            key=tuple(key),
+            schema=pa.schema([self.schema.field(name) for name in names]),
+            bounds=all_bounds(spread),
+            parts=parts,
+            root=self.staged.root,
+            path=self._scratch(),
+            rows_at_once=self._rows_at_once(len(key)),
+        )
+        (found,) = self.run([task])
+        return cast("Spread", found)
+
+    def _rows_at_once(self, columns: int) -> int:
+        return max(1, self.context.task_memory_bytes // (SPREAD_SHARE * row_bytes(columns)))
+
+    def _scratch(self) -> str:
+        """A name for keys: a file that no commit names, as a vacuum sees it."""
+        self._counter += 1
+        self._keys.append(f"{self._prefix}-t{self._counter:04d}-h.parquet")
+        return self._keys[-1]
+
+    def _forget_scratch(self) -> None:
+        store = open_store(self.context.table.uri)
+        for path in self._keys:
+            store.delete(join(self.context.table.uri, path))
+        self._keys = []
 
     def strike(self, marks: Marked, *, refused: tuple[str, str] | None = None) -> int:
         """Take the marked rows out: as duplicates, or ``refused`` by (rule, reason); how many."""
