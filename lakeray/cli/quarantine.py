@@ -3,8 +3,11 @@
 # ruff: noqa: ARG001 - `json` is read from the arguments before any command runs, see entry.py
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +17,6 @@ from lakeray.cli.reply import Reply
 from lakeray.cli.run import LogFormat, ReportFormat, observer_for, reply_to, watched
 from lakeray.observability.figures import counted
 from lakeray.reports.documents import plain
-
-if TYPE_CHECKING:
-    from lakeray.runtime.quarantine import Chosen
 
 app = typer.Typer(no_args_is_help=True, help="Refused rows with reason and origin: look, try again, throw away.")
 # Which version of which object in which run is in --json; on a terminal it would push the reason away.
@@ -38,19 +38,35 @@ Since = Annotated[
 Before = Annotated[
     datetime | None, typer.Option("--before", metavar="TIME", help="Only rows refused before then (UTC).")
 ]
+_ROWS: dict[str, Any] = {"rule": Rule, "batch": Batch, "object_glob": Uri, "since": Since, "before": Before}
+"""The options that choose rows, by their names in ``Chosen``."""
+
+
+def _choosing(*names: str) -> Callable[[Callable[..., Reply]], Callable[..., Reply]]:
+    """Give a command these options of ``_ROWS``, which it gets together as ``chosen``."""
+
+    def decorated(command: Callable[..., Reply]) -> Callable[..., Reply]:
+        @wraps(command)
+        def run(**given: Any) -> Reply:
+            return command(chosen={name: given.pop(name) for name in names}, **given)
+
+        options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_ROWS[name]) for name in names]
+        file, _, *others = signature(command, eval_str=True).parameters.values()
+        run.__signature__ = Signature([file, *options, *others])  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {item.name: item.annotation for item in (file, *options, *others)}
+        return run
+
+    return decorated
 
 
 @app.command("list")
+@_choosing(*_ROWS)
 def list_rows(
     file: File,
     *,
+    chosen: Any,
     table: Table = None,
     step: Step = None,
-    rule: Rule = None,
-    batch: Batch = None,
-    uri: Uri = None,
-    since: Since = None,
-    before: Before = None,
     limit: Limit = 100,
     json: Json = False,
 ) -> Reply:
@@ -58,7 +74,6 @@ def list_rows(
 
     [dim]lakeray quarantine list orders.yaml --limit 20[/dim]
     """
-    chosen = _chosen(rule, batch, uri, since, before)
     with lakes.opened() as lake:
         rows = plain(lake.quarantine(file, table=table, step=step).show(limit=limit, **chosen))
     view = views.grid(rows, hidden=_FOR_PROGRAMS, limit=_WIDEST_CELL) if rows else _nothing()
@@ -66,16 +81,13 @@ def list_rows(
 
 
 @app.command()
+@_choosing(*_ROWS)
 def show(
     file: File,
     *,
+    chosen: Any,
     table: Table = None,
     step: Step = None,
-    rule: Rule = None,
-    batch: Batch = None,
-    uri: Uri = None,
-    since: Since = None,
-    before: Before = None,
     limit: Limit = 3,
     json: Json = False,
 ) -> Reply:
@@ -83,7 +95,6 @@ def show(
 
     [dim]lakeray quarantine show orders.yaml --rule positive[/dim]
     """
-    chosen = _chosen(rule, batch, uri, since, before)
     with lakes.opened() as lake:
         quarantine = lake.quarantine(file, table=table, step=step)
         counts, rows = plain(quarantine.count(**chosen)), plain(quarantine.show(limit=limit, **chosen))
@@ -92,15 +103,12 @@ def show(
 
 
 @app.command()
+@_choosing(*_ROWS)
 def reprocess(
     file: File,
     *,
+    chosen: Any,
     step: Step = None,
-    rule: Rule = None,
-    batch: Batch = None,
-    uri: Uri = None,
-    since: Since = None,
-    before: Before = None,
     report: Annotated[ReportFormat, typer.Option("--report", help="Format of the report.")] = ReportFormat.text,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", help="Progress for people, or log records as JSON lines.")
@@ -114,7 +122,7 @@ def reprocess(
 
     [dim]lakeray quarantine reprocess orders.yaml --rule positive[/dim]
     """
-    chosen, observer = _chosen(rule, batch, uri, since, before), observer_for(log_format)
+    observer = observer_for(log_format)
     with lakes.opened(observer) as lake:
         workflow, quarantine = lake.validate(file), lake.quarantine(file, step=step)
         summary = watched(observer, workflow.workflow, lambda: quarantine.reprocess(**chosen))
@@ -122,15 +130,13 @@ def reprocess(
 
 
 @app.command()
+@_choosing("rule", "batch", "object_glob", "before")
 def purge(
     file: File,
     *,
+    chosen: Any,
     table: Table = None,
     step: Step = None,
-    rule: Rule = None,
-    batch: Batch = None,
-    uri: Uri = None,
-    before: Before = None,
     older_than: Annotated[
         str | None, typer.Option("--older-than", metavar="DURATION", help="Only rows refused so long ago, such as 30d.")
     ] = None,
@@ -142,8 +148,7 @@ def purge(
     [dim]lakeray quarantine purge orders.yaml --older-than 90d --yes[/dim]
     """
     if older_than is not None:
-        before = datetime.now(UTC) - timedelta(seconds=_seconds(older_than))
-    chosen = _chosen(rule, batch, uri, None, before)
+        chosen["before"] = datetime.now(UTC) - timedelta(seconds=_seconds(older_than))
     if not any(value is not None for value in chosen.values()):
         raise typer.BadParameter("choose rows with --rule, --batch, --uri, --before or --older-than")
     with lakes.opened() as lake:
@@ -155,12 +160,6 @@ def purge(
 
 def _nothing() -> Any:
     return views.quiet("Nothing is in quarantine.")
-
-
-def _chosen(
-    rule: str | None, batch: int | None, uri: str | None, since: datetime | None, before: datetime | None
-) -> Chosen:
-    return {"rule": rule, "batch": batch, "object_glob": uri, "since": since, "before": before}
 
 
 def _seconds(text: str) -> float:
