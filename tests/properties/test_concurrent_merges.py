@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from lakeray import failpoints
 from lakeray.delta.table import open_table
 from lakeray.spec.model import Workflow
-from tests.properties.test_merge_machine import HINTS, OBJECTS, OPERATION, SETTINGS, STRIKE, TABLES, tally
+from tests.properties.crashes import armed
+from tests.properties.test_merge_machine import HINTS, OBJECTS, OPERATION, SETTINGS, TABLES, tally
 from tests.sample_lake import read
 from tests.unit.importer.small_lake import SmallLake, lines
 
@@ -86,17 +87,10 @@ class Pair:
         for lake, changes in zip(self.lakes, objects, strict=True):
             lake.put(f"{number:06d}.json", lines(*changes))
 
-        def meanwhile(*_: Any) -> None:
-            failpoints._ARMED = {}
-            self.lakes[1 - first].run()
-
-        failpoints._strike, failpoints._ARMED = meanwhile, {point: ("kill", 1)}
-        failpoints._PASSES.clear()
-        try:
+        other = self.lakes[1 - first]
+        with armed(point, strike=lambda *_: other.run()):
             self.lakes[first].run()
-        finally:
-            failpoints._strike, failpoints._ARMED = STRIKE, {}
-        self.lakes[1 - first].run()
+        other.run()
 
     def order(self) -> list[tuple[int, int]]:
         """Which import committed which of its batches, in the order of the log."""

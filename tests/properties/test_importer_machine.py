@@ -15,38 +15,26 @@ cleaned up on the way out. The model knows every object version ever written. Af
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from lakeray import failpoints
-from lakeray.delta.table import open_table
-from lakeray.objects import open_store
-from lakeray.runtime.upkeep import TableOf
-from tests.unit.importer.small_lake import SmallLake, lines
+from tests.properties.crashes import Crash, LakeMachine, armed
+from tests.unit.importer.small_lake import lines
 
-EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "30"))
 STEPS = 25
 NAMES = st.sampled_from(["a.json.gz", "b.json.gz", "k=1/c.json.gz", "k=2/d.json.gz", "z.json.gz"])
 KINDS = st.lists(st.sampled_from("gggbx"), max_size=6)
 CORRUPT = st.integers(0, 5)
 POINTS = st.sampled_from([*failpoints.EVERY_IMPORT, *failpoints.NEW_COLUMNS])
-STRIKE = failpoints._strike
 LOADED = ("loaded", "partly_loaded")
-
-
-class Crash(BaseException):
-    """The end of the process, as far as this process can have one."""
 
 
 @dataclass
@@ -73,36 +61,16 @@ class Model:
     versions: dict[str, Version] = field(default_factory=dict)
 
 
-class ImporterMachine(RuleBasedStateMachine):
+class ImporterMachine(LakeMachine):
     @initialize(policy=st.sampled_from(["append", "ignore"]), slots=st.integers(1, 3), max_objects=st.integers(1, 4))
     def begin(self, policy, slots, max_objects):
-        self.folder = Path(tempfile.mkdtemp(prefix="lake-"))
         self.policy = policy
-        self.lake = SmallLake(
-            self.folder,
+        self.begin_with(
             source={"changed_objects": policy, "schema_hints": {"id": "int64"}, "max_tries": 3, "partitions": "none"},
             plan={"batch": {"max_objects": max_objects}},
             slots=slots,
         )
-        self.lake.raw.mkdir()
         self.model = Model()
-        self.next_id = 0
-
-    def teardown(self):
-        self.disarm()
-        if hasattr(self, "folder"):
-            shutil.rmtree(self.folder)
-
-    def arm(self, point: str, passes: int) -> None:
-        def crash(*_: Any) -> None:
-            raise Crash
-
-        failpoints._strike = crash
-        failpoints._ARMED = {point: ("kill", passes)}
-        failpoints._PASSES.clear()
-
-    def disarm(self) -> None:
-        failpoints._strike, failpoints._ARMED = STRIKE, {}
 
     # What happens to the lake
 
@@ -124,7 +92,7 @@ class ImporterMachine(RuleBasedStateMachine):
             rows.append({"id": self.next_id, **({f"x{self.next_id % 3}": self.next_id} if kind == "x" else {})})
         data = gzip.compress(lines(*rows))
         self.lake.put(name, data[:-9] if version.corrupt else data)
-        version.etag = open_store(self.lake.uri(name)).head(self.lake.uri(name)).etag or ""
+        version.etag = self.etag(name)
         assert version.etag not in self.model.versions
         self.model.current[name] = self.model.versions[version.etag] = version
 
@@ -133,17 +101,7 @@ class ImporterMachine(RuleBasedStateMachine):
         (self.lake.raw / name).unlink(missing_ok=True)
         self.model.current.pop(name, None)
 
-    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
-    @rule()
-    def optimize(self):
-        TableOf(self.lake.table_uri).optimize()
-
-    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
-    @rule()
-    def vacuum(self):
-        TableOf(self.lake.table_uri).vacuum(0, dry_run=False)
-
-    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @precondition(lambda self: self.exists)
     @rule()
     def lose_the_ledger(self):
         """A reset that no import carried out yet goes with it; all else comes back."""
@@ -151,7 +109,7 @@ class ImporterMachine(RuleBasedStateMachine):
         for version in self.model.versions.values():
             version.sure = version.sure and version.loads == 0
 
-    @precondition(lambda self: open_table(self.lake.table_uri) is not None)
+    @precondition(lambda self: self.exists)
     @rule(name=NAMES)
     def reset(self, name):
         rows = self.lake.ledger_rows()
@@ -176,13 +134,11 @@ class ImporterMachine(RuleBasedStateMachine):
     def import_that_may_crash(self, puts, point, passes):
         for put in puts:
             self.write(*put)
-        self.arm(point, passes)
         try:
-            self.lake.run()
+            with armed(point, passes):
+                self.lake.run()
         except Crash:
             return
-        finally:
-            self.disarm()
         self.check()
 
     @rule()
@@ -192,7 +148,7 @@ class ImporterMachine(RuleBasedStateMachine):
 
     def check(self) -> None:
         """Table, quarantine and ledger against the model."""
-        if open_table(self.lake.table_uri) is None:
+        if not self.exists:
             assert not self.model.current
             return
         history = self.lake.ledger().rows().to_pylist()
@@ -233,10 +189,4 @@ class ImporterMachine(RuleBasedStateMachine):
 
 
 TestImporterMachine = ImporterMachine.TestCase
-TestImporterMachine.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+TestImporterMachine.settings = LakeMachine.settings_of(STEPS)

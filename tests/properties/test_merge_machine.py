@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,16 +26,11 @@ from hypothesis import strategies as st
 from lakeray import failpoints
 from lakeray.delta.table import open_table
 from lakeray.runtime.upkeep import TableOf
+from tests.properties.crashes import Crash, armed, examples
 from tests.unit.importer.small_lake import SmallLake, lines
 
-EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "40"))
 TALLY = Path(os.environ["LAKERAY_PROPERTY_TALLY"]) if "LAKERAY_PROPERTY_TALLY" in os.environ else None
-STRIKE = failpoints._strike
 HINTS = {"a": "int64", "b": "string", "seq": "int64", "v": "int64", "w": "string", "op": "string", "day": "string"}
-
-
-class Crash(BaseException):
-    """The end of the process, as far as this process can have one."""
 
 
 # The oracle
@@ -148,27 +144,14 @@ class Run:
             self.lake.put(f"{self.objects:06d}.json", lines(*changes))
             self.objects += 1
         for point in points:
-            try:
-                self.armed(point)
-            except Crash:
-                continue
+            with suppress(Crash), armed(point):
+                self.lake.run()
         summary = self.lake.run()
         assert all(batch.rows.balanced for batch in summary.batches)
         if self.upkeep == "optimize":
             TableOf(self.lake.table_uri).optimize()
         elif self.upkeep == "ledger":
             shutil.rmtree(self.lake.ledger().identity.ledger_uri, ignore_errors=True)
-
-    def armed(self, point: str) -> None:
-        def crash(*_: Any) -> None:
-            raise Crash
-
-        failpoints._strike, failpoints._ARMED = crash, {point: ("kill", 1)}
-        failpoints._PASSES.clear()
-        try:
-            self.lake.run()
-        finally:
-            failpoints._strike, failpoints._ARMED = STRIKE, {}
 
     def replayed(self, *columns: str) -> Counter[Any]:
         """The table as whoever has followed its change data feed has it."""
@@ -210,7 +193,7 @@ def check(oracle: Any, plan: dict[str, Any], table: dict[str, Any], batches: Any
         shutil.rmtree(folder)
 
 
-SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+SETTINGS = settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 OPERATION = {"column": "op", "insert": ["i"], "update": ["u"], "delete": ["d"]}
 
 

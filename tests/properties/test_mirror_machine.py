@@ -14,41 +14,29 @@ oracle is a dictionary from names to the version that is listed. After an import
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from lakeray import failpoints
-from lakeray.delta.table import open_table
 from lakeray.errors import ImportFailed
 from lakeray.importer.provenance.withdraw import withdraw
-from lakeray.objects import open_store
-from lakeray.runtime.upkeep import TableOf
-from tests.unit.importer.small_lake import SmallLake, lines
+from tests.properties.crashes import Crash, LakeMachine, armed
+from tests.unit.importer.small_lake import lines
 
-EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "30"))
 STEPS = 20
 NAMES = st.sampled_from(["a.json.gz", "b.json.gz", "k=1/c.json.gz", "z.json.gz"])
 KINDS = st.lists(st.sampled_from("gggbx"), max_size=5)
 CORRUPT = st.integers(0, 7)
 POINTS = st.sampled_from([*failpoints.EVERY_IMPORT, *failpoints.TAKE_OUT])
 PASSES = st.sampled_from([1, 1, 1, 2, 3])
-STRIKE = failpoints._strike
-
-
-class Crash(BaseException):
-    """The end of the process, as far as this process can have one."""
 
 
 @dataclass
@@ -71,13 +59,11 @@ class Oracle:
     asked: set[str] = field(default_factory=set)
 
 
-class MirrorMachine(RuleBasedStateMachine):
+class MirrorMachine(LakeMachine):
     @initialize(slots=st.integers(1, 3), max_objects=st.integers(1, 5), feed=st.booleans(), partitioned=st.booleans())
     def begin(self, slots, max_objects, feed, partitioned):
-        self.folder = Path(tempfile.mkdtemp(prefix="lake-"))
         self.feed = feed
-        self.lake = SmallLake(
-            self.folder,
+        self.begin_with(
             source={
                 "changed_objects": "replace",
                 "deleted_objects": "delete",
@@ -90,29 +76,7 @@ class MirrorMachine(RuleBasedStateMachine):
             plan={"batch": {"max_objects": max_objects}},
             slots=slots,
         )
-        self.lake.raw.mkdir()
         self.oracle = Oracle()
-        self.next_id = 0
-
-    def teardown(self):
-        self.disarm()
-        if hasattr(self, "folder"):
-            shutil.rmtree(self.folder)
-
-    def arm(self, point: str, passes: int) -> None:
-        def crash(*_: Any) -> None:
-            raise Crash
-
-        failpoints._strike = crash
-        failpoints._ARMED = {point: ("kill", passes)}
-        failpoints._PASSES.clear()
-
-    def disarm(self) -> None:
-        failpoints._strike, failpoints._ARMED = STRIKE, {}
-
-    @property
-    def exists(self) -> bool:
-        return open_table(self.lake.table_uri) is not None
 
     # What happens to the lake
 
@@ -131,7 +95,7 @@ class MirrorMachine(RuleBasedStateMachine):
             rows.append({"id": self.next_id, "p": self.next_id % 2, **more})
         data = gzip.compress(lines(*rows))
         self.lake.put(name, data[:-9] if corrupt == 0 else data)
-        etag = open_store(self.lake.uri(name)).head(self.lake.uri(name)).etag or ""
+        etag = self.etag(name)
         version = Version(name, etag, frozenset(ids), frozenset(refused), corrupt == 0)
         self.oracle.listed[name] = self.oracle.all[etag] = version
 
@@ -139,16 +103,6 @@ class MirrorMachine(RuleBasedStateMachine):
     def delete(self, name):
         (self.lake.raw / name).unlink(missing_ok=True)
         self.oracle.listed.pop(name, None)
-
-    @precondition(lambda self: self.exists)
-    @rule()
-    def optimize(self):
-        TableOf(self.lake.table_uri).optimize()
-
-    @precondition(lambda self: self.exists)
-    @rule()
-    def vacuum(self):
-        TableOf(self.lake.table_uri).vacuum(0, dry_run=False)
 
     @precondition(lambda self: self.exists)
     @rule()
@@ -166,13 +120,11 @@ class MirrorMachine(RuleBasedStateMachine):
 
     @rule(point=POINTS, passes=PASSES)
     def import_that_may_crash(self, point, passes):
-        self.arm(point, passes)
         try:
-            self.lake.run()
+            with armed(point, passes):
+                self.lake.run()
         except Crash:
             return
-        finally:
-            self.disarm()
         self.check()
 
     @precondition(lambda self: self.exists)
@@ -183,17 +135,14 @@ class MirrorMachine(RuleBasedStateMachine):
             return
         batch = 1 + which % recorded
         self.oracle.asked |= set(self.lake.ledger().rows(f"batch = {batch}")["etag"].to_pylist())
-        if point:
-            self.arm(point, passes)
         try:
-            withdraw(self.lake.context(), batches=[batch])
+            with armed(point, passes):
+                withdraw(self.lake.context(), batches=[batch])
         except Crash:
             return
         except ImportFailed as error:
             if "not finished" not in error.message and "no batch" not in error.message:
                 raise
-        finally:
-            self.disarm()
 
     @rule()
     def import_to_the_end(self):
@@ -247,10 +196,4 @@ class MirrorMachine(RuleBasedStateMachine):
 
 
 TestMirrorMachine = MirrorMachine.TestCase
-TestMirrorMachine.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+TestMirrorMachine.settings = LakeMachine.settings_of(STEPS)
