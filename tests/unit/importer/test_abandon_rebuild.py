@@ -20,21 +20,13 @@ from lakeray.importer.manifest import manifest_uri
 from lakeray.importer.recording import amend
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, record_committed
-from tests.sample_lake import SampleLake, read
+from tests.sample_lake import read
+from tests.unit.importer.three_batches import ledger, three_batches
 
 
 @pytest.fixture
 def lake(tmp_path):
-    """Three batches of two objects."""
-    lake = SampleLake(root=str(tmp_path / "lake"), folder=tmp_path, batch_objects=2)
-    for number in range(6):
-        lake.add(f"{number:02d}.json")
-    lake.import_well()
-    return lake
-
-
-def ledger(lake):
-    return lake.connect().ledger(lake.workflow)
+    return three_batches(tmp_path)
 
 
 def ledger_rows(lake):

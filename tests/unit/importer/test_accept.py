@@ -16,20 +16,12 @@ from lakeray.errors import ExactlyOnceError, ImportFailed, RecordLost
 from lakeray.importer.recording import accept, amend
 from lakeray.objects.local import LocalStore
 from tests.sample_lake import SampleLake, read
+from tests.unit.importer.three_batches import ledger, three_batches
 
 
 @pytest.fixture
 def lake(tmp_path):
-    """Three batches of two objects."""
-    lake = SampleLake(root=str(tmp_path / "lake"), folder=tmp_path, batch_objects=2)
-    for number in range(6):
-        lake.add(f"{number:02d}.json")
-    lake.import_well()
-    return lake
-
-
-def ledger(lake):
-    return lake.connect().ledger(lake.workflow)
+    return three_batches(tmp_path)
 
 
 def outcomes(lake):
@@ -333,11 +325,7 @@ class Dying(LocalStore):
 
 
 @pytest.mark.parametrize("way", ["accept_table", "start_over"])
-def test_killed_anywhere_it_can_be_repeated(tmp_path, monkeypatch, way):
-    lake = SampleLake(root=str(tmp_path / "lake"), folder=tmp_path, batch_objects=2)
-    for number in range(6):
-        lake.add(f"{number:02d}.json")
-    lake.import_well()
+def test_killed_anywhere_it_can_be_repeated(lake, monkeypatch, way):
     lose(lake, "results")
     Path(lake.ledger_uri(), "_delta_log", "00000000000000000002.json").unlink()
     after = 0
