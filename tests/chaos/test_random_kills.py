@@ -72,8 +72,8 @@ def measured(lake):
 
 def kill_after(lake, delay_s, *, rivals, upkeep):
     """Start a run (and a rival), kill it after some time; whether it was alive then. A rival goes on to its end."""
-    process = lake.start()
-    rival = lake.start() if rivals else None
+    process = lake.start_from_nothing()
+    rival = lake.start_from_nothing() if rivals else None
     until = time.monotonic() + delay_s
     while upkeep and time.monotonic() < until and process.poll() is None:
         tend(lake)
