@@ -160,13 +160,9 @@ steps:
         environment = self.environment(**env)
         if environment["LAKERAY_EXECUTOR"] == "inline":
             return commands.lakeray(*arguments, env=environment, cwd=self.folder)
-        return self.start_from_nothing(*arguments, **env)
-
-    def start_from_nothing(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """The same, imports and all."""
         return subprocess.Popen(
-            [sys.executable, "-m", "lakeray", *(arguments or ("run", str(self.workflow), "--json"))],
-            env=self.environment(**env),
+            [sys.executable, "-m", "lakeray", *arguments],
+            env=environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

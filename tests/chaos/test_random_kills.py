@@ -58,6 +58,7 @@ def test_random_kills(tmp_path, s3_server, cloud_environment, capsys):
 def new_lake(root, folder):
     lake = SampleLake(root=root, folder=folder, batch_objects=2)
     lake.add("first.json")
+    lake.run_to_the_end()  # also starts the process that the measured ones are forked from
     return lake
 
 
@@ -72,8 +73,8 @@ def measured(lake):
 
 def kill_after(lake, delay_s, *, rivals, upkeep):
     """Start a run (and a rival), kill it after some time; whether it was alive then. A rival goes on to its end."""
-    process = lake.start_from_nothing()
-    rival = lake.start_from_nothing() if rivals else None
+    process = lake.start()
+    rival = lake.start() if rivals else None
     until = time.monotonic() + delay_s
     while upkeep and time.monotonic() < until and process.poll() is None:
         tend(lake)
