@@ -28,6 +28,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from lakeray import failpoints
 from lakeray.errors import ImportFailed
 from lakeray.importer.provenance.withdraw import withdraw
+from lakeray.runtime.upkeep import TableOf
 from tests.properties.crashes import Crash, LakeMachine, armed
 from tests.unit.importer.small_lake import lines
 
@@ -77,6 +78,7 @@ class MirrorMachine(LakeMachine):
             slots=slots,
         )
         self.oracle = Oracle()
+        self.feed_from, self.before_feed = 0, Counter[int]()
 
     # What happens to the lake
 
@@ -103,6 +105,13 @@ class MirrorMachine(LakeMachine):
     def delete(self, name):
         (self.lake.raw / name).unlink(missing_ok=True)
         self.oracle.listed.pop(name, None)
+
+    @precondition(lambda self: self.exists)
+    @rule()
+    def vacuum(self):
+        """Change data goes with it, so that the feed begins behind it."""
+        TableOf(self.lake.table_uri).vacuum(0, dry_run=False)
+        self.feed_from, self.before_feed = DeltaTable(self.lake.table_uri).version() + 1, self.ids()
 
     @precondition(lambda self: self.exists)
     @rule()
@@ -154,7 +163,7 @@ class MirrorMachine(LakeMachine):
         if not self.exists:
             assert not self.oracle.listed
             return
-        ids = Counter(self.lake.rows("id") if "id" in self.lake.schema() else [])
+        ids = self.ids()
         found = self.lake.quarantined("object_etag", "row")
         refused = Counter((row["object_etag"], row["row"]) for row in found)
         assert set(ids.values()) <= {1}, ids
@@ -164,6 +173,9 @@ class MirrorMachine(LakeMachine):
         assert set(ids) == {number for version in shown for number in version.ids}
         assert set(refused) == {(version.etag, row) for version in shown for row in version.refused}
         self.check_feed(ids)
+
+    def ids(self) -> Counter[int]:
+        return Counter(self.lake.rows("id") if "id" in self.lake.schema() else [])
 
     def shown(self, outcomes: dict[str, str]) -> list[Version]:
         """The versions whose rows must be there, one a name."""
@@ -184,11 +196,12 @@ class MirrorMachine(LakeMachine):
         return found
 
     def check_feed(self, ids: Counter[int]) -> None:
-        """Inserts less deletes are what is there."""
-        if not self.feed:
+        """What was there when the feed began, with its inserts, less its deletes, is what is there."""
+        table = DeltaTable(self.lake.table_uri)
+        if not self.feed or table.version() < self.feed_from:
             return
-        feed = pa.table(DeltaTable(self.lake.table_uri).load_cdf(starting_version=0).read_all())
-        total: Counter[int] = Counter()
+        feed = pa.table(table.load_cdf(starting_version=self.feed_from).read_all())
+        total = Counter(self.before_feed)
         for kind, number in zip(feed["_change_type"].to_pylist(), feed["id"].to_pylist(), strict=True):
             total[number] += {"insert": 1, "delete": -1}[kind]
         assert +total == ids

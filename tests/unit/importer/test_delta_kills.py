@@ -8,21 +8,20 @@ between the kill and the run after it. What must be there is counted from the ta
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from lakeray.failpoints import CHANGES, EVERY_IMPORT, NEW_COLUMNS
+from tests.commands import python
 from tests.unit.importer.small_lake import SmallLake
 from tests.unit.importer.test_delta_source import FEED, UPSERT, append, lake_of
 
 IMPORT = """
 import json, sys
 from pathlib import Path
+from tests.commands import python
 from tests.unit.importer.small_lake import SmallLake
 SmallLake(Path(sys.argv[1]), **json.loads(sys.argv[2])).run()
 """
@@ -38,14 +37,7 @@ def origin(tmp_path):
 def killed_at(lake: SmallLake, name: str, count: int) -> None:
     """Run in another process that ends at the failpoint."""
     parts = json.dumps({"source": lake.source, "plan": lake.plan, "step": lake.step})
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT, str(lake.folder), parts],
-        env={**os.environ, "LAKERAY_FAILPOINTS": f"{name}=kill:{count}", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = python(IMPORT, str(lake.folder), parts, LAKERAY_FAILPOINTS=f"{name}=kill:{count}")
     assert done.returncode == -9, done.stdout + done.stderr
 
 

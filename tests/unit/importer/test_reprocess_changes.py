@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from lakeray.errors import ImportFailed
 from lakeray.failpoints import CHANGES, EVERY_IMPORT, REPROCESS
+from tests.commands import python
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 from tests.unit.importer.test_reprocess import reprocess
 
@@ -113,14 +112,7 @@ def test_a_kill_moves_each_change_once(tmp_path, name):
     never = filled(tmp_path / "never", plan, {})
     lake = filled(tmp_path / "lake", plan, STRICT)
     lake.step = {}
-    done = subprocess.run(
-        [sys.executable, "-c", AGAIN, str(lake.folder), json.dumps(plan)],
-        env={**os.environ, "LAKERAY_FAILPOINTS": f"{name}=kill", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = python(AGAIN, str(lake.folder), json.dumps(plan), LAKERAY_FAILPOINTS=f"{name}=kill")
     assert done.returncode == -9, done.stdout + done.stderr
     reprocess(lake)
     assert state(lake) == state(never)
