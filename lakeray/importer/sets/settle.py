@@ -23,6 +23,7 @@ from lakeray.failpoints import failpoint
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Died, Task
 from lakeray.importer.manifest import Manifest
+from lakeray.importer.merge.scratch import remove
 from lakeray.importer.quarantine import table as quarantine
 from lakeray.importer.recording.summary import Rows
 from lakeray.importer.result import ObjectOutcome
@@ -121,6 +122,8 @@ class Settling:
         parts = shares(self.staged, len(key), memory_bytes=memory, slots=slots)
         more = more_columns(choice.get("latest"), choice.get("window"))
         with self.spread(key, more, parts) as spread:
+            if parts > MOST_READINGS and not spread:
+                return {}  # no row has a whole key
             known = self._spread_table(table, key, choice.get("window"), parts, spread) if spread else None
             task = DuplicateTask(
                 staged=self.staged, key=tuple(key), table=table, parts=parts, spread=spread, known=known, **choice
@@ -187,9 +190,7 @@ class Settling:
         return self._keys[-1]
 
     def _forget_scratch(self) -> None:
-        store = open_store(self.context.table.uri)
-        for path in self._keys:
-            store.delete(join(self.context.table.uri, path))
+        remove(self.context.table.uri, self._keys)
         self._keys = []
 
     def strike(self, marks: Marked, *, refused: tuple[str, str] | None = None) -> int:

@@ -68,6 +68,13 @@ def test_keys_and_table_are_read_once(tmp_path, reads, name):
     assert keys_left(lake) == []
 
 
+def test_rows_without_keys_are_no_duplicates(tmp_path, reads):
+    lake = SmallLake(tmp_path, step=RULES["duplicates"], memory=SMALL, source={"schema_hints": {"id": "int64"}})
+    lake.put("a.json", lines(*({"k": "k", "v": "x"} for _ in range(200))))
+    assert balance(lake.run()) == {"read": 200, "written": 200}
+    assert set(reads.values()) <= {1}
+
+
 def test_many_references_are_looked_up_share_by_share(tmp_path, reads, monkeypatch):
     monkeypatch.setattr(rules, "BROADCAST_ROWS", 0)
     other = SmallLake(tmp_path / "other")
