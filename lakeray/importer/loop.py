@@ -26,7 +26,6 @@ from lakeray.importer.discovery.planner import Planner
 from lakeray.importer.discovery.source import Listing, open_listing
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.merge.rules import ChangeRules
-from lakeray.importer.pipeline import output_schema
 from lakeray.importer.preparation import read_as_text
 from lakeray.importer.protection.masks import task_keys
 from lakeray.importer.provenance import columns as provenance
@@ -42,12 +41,14 @@ from lakeray.importer.schema.source import (
     choose_sample,
     first_schema,
     schema_from_names,
-    table_schema_for,
     unread_sample,
     with_hints,
     with_table,
 )
 from lakeray.importer.schema.wanted import with_wanted
+from lakeray.importer.unnest.record import PlannedChild, with_children
+from lakeray.importer.unnest.tables import ChildTables, made_of, with_lists, without_lists
+from lakeray.transform.unnest import child_schema
 
 
 class _Overtaken(Exception):
@@ -65,6 +66,7 @@ class ImportLoop:
     _recorded: int = 0
     _restores_checked: int = 0
     _refused_upto: int | None = None
+    _last: Result | None = None
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -182,10 +184,10 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
-            made = output_schema(
-                context.step, self._schema, source=context.source, now=context.now(), keys=task_keys(context)
-            )
-            schema = table_schema_for(made)
+            made = made_of(context, self._schema, task_keys(context))
+            for name, unnest in context.step.unnest.items():
+                child_schema(made, unnest, table=name)  # refuses what cannot be unnested before there is any table
+            schema = without_lists(made, context.step.unnest)
             rules = ChangeRules.of(context.plan)
             schema = rules.table_schema(schema) if rules else schema
             schema = provenance.with_fields(schema) if context.keeps_provenance else schema
@@ -221,6 +223,7 @@ class ImportLoop:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
+        children = self._children(handle, objects)
         manifest = new_manifest(
             identity,
             batch=self._recorded + 1,
@@ -229,7 +232,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
-            extra=extra,
+            extra=with_children(extra, children),
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
@@ -251,8 +254,24 @@ class ImportLoop:
         self.tally.batch(done)
         return True
 
+    def _children(self, handle: TableHandle, objects: list[PlannedObject]) -> list[PlannedChild]:
+        """The step's child tables, ready for the next batch."""
+        context = self.context
+        tables = ChildTables(
+            context=context,
+            identity=context.identity(handle),
+            last=self._last.children if self._last else (),
+            batch=self._recorded,
+        )
+
+        def made() -> pa.Schema:
+            return made_of(context, self._source_schema(handle, objects), task_keys(context))
+
+        return tables.ready(made, self.tally.note)
+
     def _learn(self, result: Result) -> None:
-        """What a recorded batch knew of the source's schema."""
+        """What a recorded batch knew of the source's schema, and of child tables."""
+        self._last = result
         if result.source_schema:
             self._schema = schema_from_names(result.source_schema)
             self._state = SchemaState.from_json(self._schema, result.schema_state)
@@ -261,7 +280,12 @@ class ImportLoop:
         if self._schema is None:
             self._schema = first_schema(self.context.source, self._sample(choose_sample(_readable(objects))))
         hinted = with_wanted(with_hints(self._schema, self.context.source), objects, self._sample, self.context)
-        known = with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        known = with_table(
+            hinted,
+            with_lists(handle.schema, self.context, hinted),
+            source=self.context.source,
+            step=self.context.step,
+        )
         return read_as_text(known, self.context.step, self.context.source)
 
     def _recover(self, handle: TableHandle) -> None:
