@@ -46,7 +46,8 @@ from lakeray.importer.schema.source import (
     with_table,
 )
 from lakeray.importer.schema.wanted import with_wanted
-from lakeray.importer.unnest.record import PlannedChild, with_children
+from lakeray.importer.unnest.record import ChildBatch, PlannedChild, with_children
+from lakeray.importer.unnest.restores import check_children
 from lakeray.importer.unnest.tables import ChildTables, made_of, with_lists, without_lists
 from lakeray.transform.unnest import child_schema
 
@@ -67,6 +68,7 @@ class ImportLoop:
     _restores_checked: int = 0
     _refused_upto: int | None = None
     _last: Result | None = None
+    _children_seen: Sequence[ChildBatch] = ()
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -260,7 +262,7 @@ class ImportLoop:
         tables = ChildTables(
             context=context,
             identity=context.identity(handle),
-            last=self._last.children if self._last else (),
+            last=self._children_seen,
             batch=self._recorded,
         )
 
@@ -271,7 +273,7 @@ class ImportLoop:
 
     def _learn(self, result: Result) -> None:
         """What a recorded batch knew of the source's schema, and of child tables."""
-        self._last = result
+        self._last, self._children_seen = result, result.children
         if result.source_schema:
             self._schema = schema_from_names(result.source_schema)
             self._state = SchemaState.from_json(self._schema, result.schema_state)
@@ -300,6 +302,14 @@ class ImportLoop:
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
+        self._children_seen = check_children(
+            self.context,
+            identity,
+            self._last.children if self._last else (),
+            lost=[batch for batch, _ in lost.batches],
+            newest=self._recorded,
+            note=self.tally.note,
+        )
         for batch, objects in lost.batches:
             self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(

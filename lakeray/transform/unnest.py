@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +116,19 @@ def _positions(lists: pa.Array, parents: pa.Array) -> pa.Array:
 
 def _columns(elements: pa.Array) -> Sequence[pa.Array]:
     return elements.flatten() if pt.is_struct(elements.type) else [elements]
+
+
+def without_key(table: pa.Table, unnest: Mapping[str, Unnest]) -> Iterator[tuple[int, str, str]]:
+    """The rows whose elements could not say whose they are: row index, the column that is null, the reason."""
+    for name, said in unnest.items():
+        if table.schema.get_field_index(said.from_) < 0 or not is_list(table.schema.field(said.from_).type):
+            continue
+        full = pc.fill_null(pc.greater(pc.list_value_length(table[said.from_]), 0), fill_value=False)
+        for key in said.key:
+            absent = table.schema.get_field_index(key) < 0
+            null = full if absent else pc.and_(full, pc.is_null(table[key]))
+            for row in pc.indices_nonzero(null).to_pylist():
+                yield row, key, f"null, so that its rows of {name} would belong to none"
 
 
 def count_elements(table: pa.Table, unnest: Unnest) -> int:

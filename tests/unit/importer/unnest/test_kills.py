@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from lakeray.failpoints import CHILDREN, EVERY_IMPORT, NEW_COLUMNS
+from lakeray.objects import open_store
 from tests.nested_lake import NestedLake
 
 
@@ -59,8 +60,7 @@ def test_kill_an_overwrite(tmp_path, name):
 @pytest.mark.parametrize("name", NEW_COLUMNS)
 def test_kill_while_a_child_gets_a_column(lake, name):
     lake.run_to_the_end()
-    uri = lake.add("2024/99.json", rows=1)
-    from lakeray.objects import open_store
+    uri = lake.add("2024/99.json", rows=10)
 
     open_store(uri).put(uri, open_store(uri).read(uri).replace(b'"sku"', b'"ean": 1, "sku"'))
     killed = lake.run(LAKERAY_FAILPOINTS=f"{name}=kill")
