@@ -139,9 +139,10 @@ class ImportLoop:
 
     def _tag_columns(self) -> None:
         """Once the batches are in: columns that came with them are tagged too."""
-        absent = set_tags(self.context.table.uri, self.context.table.tags) if self.context.table.tags else []
-        for name in absent:
-            self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
+        tables = [self.context.table, *(self.context.tables[name] for name in self.context.step.unnest)]
+        for table in tables:
+            for name in set_tags(table.uri, table.tags) if table.tags and open_table(table.uri) else ():
+                self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
 
     def _look_for_masked_columns(self) -> None:
         """A mask with a misspelt name hides nothing, so that has to be said."""

@@ -10,6 +10,8 @@ from lakeray.spec.strict import Complaint, Spec, repeated
 from lakeray.spec.texts import Text
 from lakeray.spec.wrong import WrongValue, quoted
 
+_KEEPS_KEYS = ("hmac_sha256", "tokenize")
+
 
 class Unnest(Spec):
     """Each element of a list becomes a row of a child table, in the commit order of exactly-once: the children of a
@@ -52,17 +54,33 @@ class Unnest(Spec):
 
 
 def unnest_complaints(step: Mapping[str, object]) -> Iterator[Complaint]:
-    """A child table that is the step's own; a list behind a mask, which does not reach into other tables."""
+    """A child table that is the step's own; a list behind a mask, which does not reach into other tables; a key behind
+    one that makes keys alike, or that is written anew in the step's table alone when its key changes.
+    """
     unnest, plan = step.get("unnest"), step.get("import")
-    if not isinstance(unnest, Mapping):
-        return
     into = plan.get("into") if isinstance(plan, Mapping) else None
-    masks = step.get("mask")
-    masked = {name.casefold() for name in masks if isinstance(name, str)} if isinstance(masks, Mapping) else set()
-    for name, said in unnest.items():
+    masks = _kinds(step.get("mask"))
+    for name, said in unnest.items() if isinstance(unnest, Mapping) else ():
         if name == into:
             yield ("unnest", name), WrongValue("expected another table than the step's own", found=quoted(name))
-        origin = said.get("from") if isinstance(said, Mapping) else getattr(said, "from_", None)
-        if isinstance(origin, str) and origin.casefold() in masked:
+        if not isinstance(said, Mapping):
+            continue
+        origin, keys = said.get("from"), said.get("key")
+        if isinstance(origin, str) and origin.casefold() in masks:
             hint = "expected a list that no mask hides: a mask does not reach into child tables"
             yield ("unnest", name, "from"), WrongValue(hint, found=quoted(origin))
+        for place, key in enumerate(keys if isinstance(keys, list) else ()):
+            kind = masks.get(str(key).casefold())
+            if kind is not None and kind not in _KEEPS_KEYS:
+                wrong = WrongValue(f"allowed for a key: {', '.join(_KEEPS_KEYS)}", found=f"a key column behind {kind}")
+                yield ("unnest", name, "key", place), wrong
+
+
+def _kinds(masks: object) -> dict[str, str]:
+    """The kind of each mask by its column, in one case."""
+    found = masks.items() if isinstance(masks, Mapping) else ()
+    return {
+        column.casefold(): str(next(iter(mask), ""))
+        for column, mask in found
+        if isinstance(column, str) and isinstance(mask, Mapping)
+    }

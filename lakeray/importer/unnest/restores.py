@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from lakeray.delta.log import read_back
 from lakeray.delta.table import open_table
@@ -38,8 +39,10 @@ def check_children(
             seen.append(child)  # refused when the next batch is planned
             continue
         app_id = child_identity(identity, child.table_id).app_id
-        found = _look(child, app_id, handle.version, lost=lost, only=newest if context.mode == "overwrite" else None)
-        if context.plan.on_restore != "keep":
+        keep = context.plan.on_restore == "keep"
+        only = newest if context.mode == "overwrite" else None
+        found = _look(child, app_id, handle.version, lost=lost, only=only, lost_log="ignore" if keep else "raise")
+        if not keep:
             _check(context, child, found, lost)
         elif found.gone:
             said = f"a RESTORE took the rows of batch {_listed(found.gone)} out of {child.name}"
@@ -78,8 +81,16 @@ class _Found:
     there: set[int]
 
 
-def _look(child: ChildBatch, app_id: str, current: int, *, lost: Sequence[int], only: int | None) -> _Found:
-    restores = restores_since(child.uri, child.checked, upto=current)
+def _look(
+    child: ChildBatch,
+    app_id: str,
+    current: int,
+    *,
+    lost: Sequence[int],
+    only: int | None,
+    lost_log: Literal["raise", "ignore"],
+) -> _Found:
+    restores = restores_since(child.uri, child.checked, upto=current, lost_log=lost_log)
     if not restores and not lost:
         return _Found(gone=set(), there=set())
     earlier = restores_since(child.uri, 0, lost_log="ignore", upto=child.checked)

@@ -83,9 +83,8 @@ class ChildTables:
                 f"{context.table.uri} and {table.uri} away",
             )
         self._check(name, handle, before)
-        handle = set_properties(
-            table.uri, {child_property(self.identity.pipeline, self.identity.step): context.table.uri}
-        )
+        owner = {child_property(self.identity.pipeline, self.identity.step): context.table.uri}
+        handle = set_properties(table.uri, {**owner, **table.feed_properties})
         known = before is not None
         return PlannedChild(
             name=name,

@@ -110,7 +110,8 @@ def test_an_overwrite_replaces_the_child_too(lake):
 
 
 def test_masked_keys_stand_masked_in_the_child(lake):
-    lake.step["mask"] = {"id": {"redact": "gone"}}
+    lake.step["mask"] = {"id": {"hmac_sha256": "env:KEY"}}
+    lake.keys = {"env:KEY": b"k" * 32}
     lake.source["schema_hints"] = {"id": "string"}
     lake.put("a.json", lines({"id": "secret", "items": [{"sku": "x"}]}))
     lake.run()
