@@ -40,7 +40,7 @@ from lakeray.importer.sets.settle import Settling, is_settled
 from lakeray.importer.sets.staged_rows import StagedRows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
 from lakeray.importer.unnest.stage import remove_children
-from lakeray.importer.unnest.tables import Child, made_of, widening_with, without_lists, working_schema
+from lakeray.importer.unnest.tables import Child, check_keys, made_of, widening_with, without_lists, working_schema
 from lakeray.transform.names import Renamed
 
 
@@ -113,6 +113,7 @@ class _BatchWriter:
         self._table_schema = working_schema(
             provenance.without(handle.schema), children, lambda: made_of(context, source_schema, self._keys)
         )
+        check_keys(children, self._table_schema)
         self._rules = rules_of(manifest, context.plan)
         self._ordinals = {item: ordinal for ordinal, item in enumerate(manifest.objects)}
         self._counter = 0

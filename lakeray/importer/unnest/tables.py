@@ -22,6 +22,7 @@ from lakeray.spec.unnest import Unnest
 from lakeray.transform.contract import Widening
 from lakeray.transform.delta_types import is_list
 from lakeray.transform.growth import grown
+from lakeray.transform.infer import merge_types
 from lakeray.transform.unnest import child_schema, list_type
 
 
@@ -208,6 +209,28 @@ def working_schema(schema: pa.Schema, children: Sequence[Child], made: Callable[
         elif kind is not None:
             schema = schema.append(pa.field(unnest.from_, kind))
     return schema
+
+
+def check_keys(children: Sequence[Child], rows: pa.Schema) -> None:
+    """Raise TableError for a child that says whose its rows are in another type than the step's rows, of that schema,
+    have: widening it (a batch that died may have widened the step's own table alone) would not help.
+    """
+    for child in children:
+        unnest = child.into.unnest
+        for name, wanted in (*((key, _type_of(rows, key)) for key in unnest.key), (unnest.position, pa.int64())):
+            known = _type_of(child.handle.schema, name)
+            if known is None or wanted is None or merge_types(known, wanted) == wanted:
+                continue
+            raise TableError(
+                f"the column {name!r} of the child table {child.into.name} is {known}, where the rows have {wanted}",
+                uri=child.handle.uri,
+                hint="import into another child table, or name another column",
+            )
+
+
+def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
+    place = schema.get_field_index(name)
+    return None if place < 0 else schema.field(place).type
 
 
 def _may_be_scalars(child: Child) -> bool:

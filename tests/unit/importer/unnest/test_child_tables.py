@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 
+import pyarrow as pa
 import pytest
 
-from lakeray.delta.table import open_table
-from lakeray.errors import ImportFailed, TransformError
+from lakeray.delta.table import create_table, open_table
+from lakeray.errors import ImportFailed, TableError, TransformError
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.manifest import new_manifest, store_manifest
 from lakeray.importer.quarantine.reprocess import Choice
@@ -183,3 +185,56 @@ def test_a_batch_planned_with_other_children_is_finished_as_planned_or_abandoned
     lake.put("b.json", lines({"id": 2, "items": ["y"]}))
     lake.run()
     assert [row["value"] for row in children(lake)] == ["x", "y"]
+
+
+def test_columns_of_a_child_take_wider_types_as_those_of_a_table_do(lake):
+    lake.source["contract"] = {"types": "evolve", "widen": "rewrite"}
+    lake.put("a.json", lines({"id": 1, "items": [{"qty": 1}]}))
+    lake.run()
+    lake.put("b.json", lines({"id": 2.5, "items": [{"qty": 2.5}]}))
+    lake.run()
+    assert [(row["id"], row["qty"]) for row in children(lake)] == [(1.0, 1.0), (2.5, 2.5)]
+
+
+def test_a_list_with_an_element_that_does_not_fit_is_rescued_whole_beside_its_parent(lake):
+    lake.put("a.json", lines({"id": 1, "items": [{"qty": 1}]}))
+    lake.run()
+    lake.put("b.json", lines({"id": 2, "items": [{"qty": "many"}, {"qty": 3}]}))
+    lake.run()
+    (rescued,) = [row["_rescued_data"] for row in lake.rows() if row["id"] == 2]
+    assert json.loads(rescued) == {"items": [{"qty": "many"}, {"qty": 3}]}
+    assert [(row["id"], row["qty"]) for row in children(lake)] == [(1, 1)]
+
+
+def test_a_partitioned_child(lake):
+    lake.more_tables["items"]["partition_by"] = ["kind"]
+    lake.put("a.json", lines({"id": 1, "items": [{"kind": "a", "n": 1}, {"kind": "b", "n": 2}, {"n": 3}]}))
+    lake.run()
+    assert [(row["kind"], row["n"]) for row in children(lake)] == [("a", 1), ("b", 2), (None, 3)]
+
+
+def test_a_child_with_a_key_of_another_type_is_refused(lake):
+    create_table(lake.workflow().tables["items"].uri, pa.schema([("id", pa.string()), ("position", pa.int64())]))
+    lake.put("a.json", lines({"id": 1, "items": [{"n": 1}]}))
+    with pytest.raises(TableError, match="'id' of the child table items is string, where the rows have int64"):
+        lake.run()
+
+
+def test_lists_that_are_kept_stay_in_the_table_too(lake):
+    lake.step["unnest"]["items"]["keep"] = True
+    lake.put("a.json", lines({"id": 1, "items": [{"sku": "x"}]}))
+    lake.run()
+    lake.put("b.json", lines({"id": 2, "items": [{"sku": "y", "new": 1}]}))
+    lake.run()
+    assert sorted(lake.rows("items"), key=str) == [
+        [{"sku": "x", "new": None}],
+        [{"sku": "y", "new": 1}],
+    ]
+    assert [(row["sku"], row["new"]) for row in children(lake)] == [("x", None), ("y", 1)]
+
+
+def test_the_summary_names_new_columns_of_children(lake):
+    lake.put("a.json", lines({"id": 1, "items": [{"sku": "x"}]}))
+    lake.run()
+    lake.put("b.json", lines({"id": 2, "items": [{"sku": "y", "new": 1}]}))
+    assert lake.run().new_columns == ["items.new"]
