@@ -61,6 +61,11 @@ OUTPUTS = {
     "after_output_markers": "the outputs' files are told, the ledger is not written",
 }
 """Those of a batch with files of other formats."""
+CHILDREN = {
+    "before_child_commit": "the result is written, a child table does not have the batch, those before it do",
+    "after_child_commit": "a child table has the batch, those behind it and the step's own table do not",
+}
+"""Those of a batch whose lists become rows of child tables; passed for each of these."""
 UPKEEP = {
     "optimize_staged": "rows were put into other files, nothing is committed",
     "optimize_committed": "the other files are in the table, the rest of an optimize is not done",
@@ -91,6 +96,7 @@ REGISTRY: dict[str, str] = {
     **UPKEEP,
     **WIDER_TYPES,
     **OUTPUTS,
+    **CHILDREN,
     **KEYS,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")

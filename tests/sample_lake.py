@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
@@ -34,8 +35,8 @@ _CHECKED = ("read", "written", "quarantined", "dropped", "filtered")
 class SampleLake:
     """JSON lines under ``root``: unique ids, some malformed lines, some rows that the workflow refuses, filters, drops.
 
-    ``plan`` goes into the step's ``import``, ``extra`` into the step, ``source`` and ``table`` into these. Lakes
-    with another ``name`` and the same ``root`` are other workflows that import into the same table.
+    ``plan`` goes into the step's ``import``, ``extra`` into the step, ``source`` and ``table`` into these; ``tables``
+    are others. Lakes with another ``name`` and the same ``root`` are other workflows that import into the same table.
     """
 
     root: str
@@ -47,6 +48,7 @@ class SampleLake:
     plan: str = ""
     source: str = ""
     table: str = ""
+    tables: str = ""
     name: str = "orders"
     small: int = 1000
     first_id: int = 0
@@ -91,6 +93,7 @@ sources:
   raw: {{uri: "{self.source_uri}", format: json, schema_hints: {{id: int64, amount: double}}{self.source}}}
 tables:
   orders: {{uri: "{self.table_uri}"{self.table}}}
+{self.tables}
 steps:
   ingest:
     import: {{from: raw, into: orders, {options}}}
@@ -128,6 +131,7 @@ steps:
             return MALFORMED
         self._last_id += 1
         row = {"id": self._last_id, "amount": 10.5, "status": "paid", "note": f"n{self._last_id % 5}"}
+        row |= self.more(self._last_id)
         if kind < 0.10:
             row["status"] = "test"
         elif kind < 0.15:
@@ -138,6 +142,10 @@ steps:
         else:
             ids[self._last_id] += 1
         return json.dumps(row).encode() + b"\n"
+
+    def more(self, number: int) -> dict[str, Any]:
+        """What else the row of that id holds."""
+        return {}
 
     def remove(self, uri: str) -> None:
         """Delete an object of the source, with what the oracle knows of it."""

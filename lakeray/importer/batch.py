@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from lakeray.delta.commit import Mode, commit_once
+from lakeray.delta.commit import commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, open_table
 from lakeray.errors import ExactlyOnceError, TableError
@@ -39,6 +39,10 @@ from lakeray.importer.schema.drift import SchemaState, new_in_table
 from lakeray.importer.schema.log import record_version
 from lakeray.importer.schema.source import schema_names
 from lakeray.importer.schema.widening import retyped, widen
+from lakeray.importer.unnest.commit import commit_batch, decided, described
+from lakeray.importer.unnest.record import ChildBatch, planned_children
+from lakeray.importer.unnest.stage import remove_children
+from lakeray.importer.unnest.tables import Child, new_in_children, open_children
 from lakeray.importer.write import Written, write_batch
 
 
@@ -89,39 +93,59 @@ class BatchProtocol:
             )
         handle.check_writable(mode="rewrite" if manifest.going else manifest.mode)
         rules = rules_of(manifest, context.plan)
+        found = decided(self._identity, planned_children(manifest.extra), manifest.batch)
+        if found is not None:
+            return self._finish(manifest, found, started)
+        children = open_children(context, planned_children(manifest.extra))
         before = _Before(schema=handle.schema, state=state or SchemaState(), restores_checked=restores_checked)
         outputs: list[BatchOutput] = []
-        written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed)
+        written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed, children=children)
         staged = clock()
         new = [item for item in written.table_schema if item not in handle.schema]
+        own = ""
         if rules is None or manifest.going:
             outputs = self._write_outputs(manifest, written)
-            result = self._result(manifest, written, new, before, outputs=outputs)
+            result = self._result(manifest, written, new, before, outputs=outputs, children=children)
+            own = result.name
             selection = self._selection(manifest, result, handle, written.table_schema)
             if selection is None:
                 self._store(result)
-            self._widen(handle, written, batch=manifest.batch)
-            self._add_columns(new)
-            mode: Mode = "overwrite" if manifest.mode == "overwrite" else "append"
-            version, winner, won = self._commit(result, mode=mode, selection=selection, schema=written.table_schema)
+            self._widen(handle, written.table_schema, batch=manifest.batch)
+            self._add_columns(context.table.uri, new)
+            for child in children:
+                schema = written.child_schemas[child.into.name]
+                self._widen(child.handle, schema, batch=manifest.batch)
+                self._add_columns(child.handle.uri, [item for item in schema if item not in child.handle.schema])
+            version, winner, won = self._commit(manifest, result, selection=selection, written=written)
         else:
-            self._widen(handle, written, batch=manifest.batch)
+            self._widen(handle, written.table_schema, batch=manifest.batch)
             version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
         done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
-        if not done.won and rules is None:
-            self._discard(written)
+        if own not in ("", winner.name):
+            self._discard(written, children)
             discard_outputs(outputs)
-        context.observer.batch_ended(
-            step=context.step_name,
-            batch=manifest.batch,
-            rows_written=winner.rows.written,
-            table_version=version,
-            won=done.won,
-        )
+        self._ended(done, winner)
         phases = {"write": staged - started, "commit": committed - staged, "record": clock() - committed}
         return Done(summary=done, result=winner, phases_s=phases, worker_deaths=written.worker_deaths)
+
+    def _finish(self, manifest: Manifest, result: Result, started: float) -> Done:
+        """Carry on with the result that a child table has already, whoever wrote it."""
+        version, winner, won = self._commit(manifest, result)
+        self.record(winner, table_version=version)
+        done = self._done(manifest, winner, version, won=won, duration_s=time.monotonic() - started)
+        self._ended(done, winner)
+        return Done(summary=done, result=winner, phases_s={"commit": done.duration_s})
+
+    def _ended(self, done: BatchSummary, winner: Result) -> None:
+        self._context.observer.batch_ended(
+            step=self._context.step_name,
+            batch=done.number,
+            rows_written=winner.rows.written,
+            table_version=done.table_version,
+            won=done.won,
+        )
 
     def record(self, winner: Result, *, table_version: int) -> None:
         """Make quarantine, outputs and ledger say what ``winner`` did; idempotent."""
@@ -175,6 +199,7 @@ class BatchProtocol:
             for item in closed
         ]
         result = Result(
+            children=[ChildBatch.empty(child) for child in planned_children(manifest.extra)],
             batch=manifest.batch,
             attempt=f"abandoned-{secrets.token_hex(4)}",
             run_id=self._context.run_id,
@@ -191,11 +216,11 @@ class BatchProtocol:
         )
         uri = self._context.table.uri
         store_result(self._identity, result)
-        version, winner, won = self._commit(result, mode="append")
+        version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
         summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
-        if not summary.won:
+        if winner.name != result.name:
             raise ExactlyOnceError(
                 f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
                 uri=uri,
@@ -215,7 +240,7 @@ class BatchProtocol:
             result = self._result(manifest, attempt, columns, before, tombstones=merged.tombstones)
             self._store(result)
             mine[result.name] = result
-            return self._described(result)
+            return described(result)
 
         merge = MergeBatch(
             context, identity, manifest, rules,
@@ -224,7 +249,7 @@ class BatchProtocol:
         try:
             rules.check(written.table_schema, uri=context.table.uri)
             columns = [*new, *rules.extra_columns(written.table_schema)]
-            self._add_columns(columns)
+            self._add_columns(context.table.uri, columns)
             committed = merge.commit(store)
             failpoint("after_commit")
             merge.forget_old_deletes()
@@ -243,6 +268,7 @@ class BatchProtocol:
         *,
         tombstones: Sequence[StagedFile] = (),
         outputs: Sequence[BatchOutput] = (),
+        children: Sequence[Child] = (),
     ) -> Result:
         read = any(outcome.rows.read for outcome in written.outcomes)
         changes, after = before.state.after(written.source_schema, written.seen, read=read)
@@ -257,7 +283,10 @@ class BatchProtocol:
             files=written.files,
             quarantine_files=written.quarantine_files,
             source_schema=schema_names(written.source_schema),
-            new_columns=new_in_table(before.schema, pa.schema(users)),
+            new_columns=[
+                *new_in_table(before.schema, pa.schema(users)),
+                *new_in_children(children, written.child_schemas),
+            ],
             schema_changes=[change.to_json() for change in changes],
             schema_state=after.to_json(),
             expectations=written.expectations,
@@ -269,6 +298,10 @@ class BatchProtocol:
             tombstone_files=list(tombstones),
             reprocessed=manifest.extra["reprocess"]["where"] if manifest.kind == "reprocess" else None,
             outputs=list(outputs),
+            children=[
+                replace(ChildBatch.empty(child), files=written.children.get(child.name, []))
+                for child in planned_children(manifest.extra)
+            ],
         )
 
     def _store(self, result: Result) -> None:
@@ -289,8 +322,8 @@ class BatchProtocol:
             return PartitionsOut.of(result, handle)
         return None
 
-    def _widen(self, handle: TableHandle, written: Written, *, batch: int) -> None:
-        wide = retyped(handle.schema, written.table_schema)
+    def _widen(self, handle: TableHandle, schema: pa.Schema, *, batch: int) -> None:
+        wide = retyped(handle.schema, schema)
         if wide:
             failpoint("before_widen_commit")
             widen(self._context, handle, wide, batch=batch)
@@ -300,16 +333,24 @@ class BatchProtocol:
         prefix = self._identity.file_prefix(manifest.batch, written.attempt)
         return write_outputs(self._context, written.files, schema=written.table_schema, prefix=prefix)
 
-    def _add_columns(self, new: list[pa.Field]) -> None:
+    @staticmethod
+    def _add_columns(uri: str, new: list[pa.Field]) -> None:
         if new:
             failpoint("before_schema_commit")
-            add_columns(self._context.table.uri, new)
+            add_columns(uri, new)
             failpoint("after_schema_commit")
 
     def _commit(
-        self, result: Result, *, mode: Mode, selection: Selection | None = None, schema: pa.Schema | None = None
+        self,
+        manifest: Manifest,
+        result: Result,
+        *,
+        selection: Selection | None = None,
+        written: Written | None = None,
     ) -> tuple[int, Result, bool]:
-        """Commit or find committed; the table's version, the winner's result, whether this attempt is the winner."""
+        """Commit or find committed, child tables first; the table's version, the winner's result, whether this call
+        made the commit.
+        """
         if selection is not None:
             exchange = Exchange(
                 context=self._context, identity=self._identity, result=result, selection=selection, schema=schema
@@ -318,26 +359,16 @@ class BatchProtocol:
             failpoint("after_commit")
             winner = own or load_result(self._identity, committed.metadata[RESULT_KEY])
             return committed.version, winner, own is not None
-        committed = commit_once(
-            self._context.table.uri,
-            app_id=self._identity.app_id,
-            number=result.batch,
-            previous=result.batch - 1,
-            files=result.files,
-            mode=mode,
-            schema=schema,
-            metadata=self._described(result),
-            failpoints=True,
+        committed, winner = commit_batch(
+            self._identity,
+            planned_children(manifest.extra),
+            result,
+            mode="overwrite" if manifest.mode == "overwrite" else "append",
+            schema=written.table_schema if written else None,
+            schemas=written.child_schemas if written else {},
         )
         failpoint("after_commit")
-        name = committed.metadata[RESULT_KEY]
-        winner = result if name == result.name else load_result(self._identity, name)
-        return committed.version, winner, name == result.name
-
-    @staticmethod
-    def _described(result: Result) -> dict[str, str]:
-        """What the commit says of its batch."""
-        return {RESULT_KEY: result.name, "lakeray.batch": str(result.batch), "lakeray.run": result.run_id}
+        return committed.version, winner, committed.won
 
     def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
         return BatchSummary(
@@ -352,9 +383,11 @@ class BatchProtocol:
             won=won,
             replays=manifest.replays,
             rows_removed=winner.rows_removed,
+            unnested={child.name: child.rows for child in winner.children},
         )
 
-    def _discard(self, written: Written) -> None:
+    def _discard(self, written: Written, children: Sequence[Child]) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""
+        remove_children([child.into for child in children], written.children)
         remove_staged(self._context.table.uri, written.files)
         remove_staged(self._context.table.quarantine_uri, written.quarantine_files)

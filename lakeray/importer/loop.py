@@ -26,7 +26,6 @@ from lakeray.importer.discovery.planner import Planner
 from lakeray.importer.discovery.source import Listing, open_listing
 from lakeray.importer.manifest import PlannedObject, load_manifest, new_manifest, store_manifest
 from lakeray.importer.merge.rules import ChangeRules
-from lakeray.importer.pipeline import output_schema
 from lakeray.importer.preparation import read_as_text
 from lakeray.importer.protection.masks import task_keys
 from lakeray.importer.provenance import columns as provenance
@@ -42,12 +41,15 @@ from lakeray.importer.schema.source import (
     choose_sample,
     first_schema,
     schema_from_names,
-    table_schema_for,
     unread_sample,
     with_hints,
     with_table,
 )
 from lakeray.importer.schema.wanted import with_wanted
+from lakeray.importer.unnest.record import ChildBatch, PlannedChild, with_children
+from lakeray.importer.unnest.restores import check_children
+from lakeray.importer.unnest.tables import ChildTables, made_of, with_lists, without_lists
+from lakeray.transform.unnest import child_schema
 
 
 class _Overtaken(Exception):
@@ -65,6 +67,8 @@ class ImportLoop:
     _recorded: int = 0
     _restores_checked: int = 0
     _refused_upto: int | None = None
+    _last: Result | None = None
+    _children_seen: Sequence[ChildBatch] = ()
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.context)
@@ -134,9 +138,10 @@ class ImportLoop:
 
     def _tag_columns(self) -> None:
         """Once the batches are in: columns that came with them are tagged too."""
-        absent = set_tags(self.context.table.uri, self.context.table.tags) if self.context.table.tags else []
-        for name in absent:
-            self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
+        tables = [self.context.table, *(self.context.tables[name] for name in self.context.step.unnest)]
+        for table in tables:
+            for name in set_tags(table.uri, table.tags) if table.tags and open_table(table.uri) else ():
+                self.tally.note(f"the tags of {name} classify nothing: the table has no such column")
 
     def _look_for_masked_columns(self) -> None:
         """A mask with a misspelt name hides nothing, so that has to be said."""
@@ -181,10 +186,10 @@ class ImportLoop:
         properties = {**context.table.properties, **context.table_properties, **context.table.feed_properties}
         try:
             self._schema = with_wanted(self._schema, objects, self._sample, context)
-            made = output_schema(
-                context.step, self._schema, source=context.source, now=context.now(), keys=task_keys(context)
-            )
-            schema = table_schema_for(made)
+            made = made_of(context, self._schema, task_keys(context))
+            for name, unnest in context.step.unnest.items():
+                child_schema(made, unnest, table=name)  # refuses what cannot be unnested before there is any table
+            schema = without_lists(made, context.step.unnest)
             rules = ChangeRules.of(context.plan)
             schema = rules.table_schema(schema) if rules else schema
             schema = provenance.with_fields(schema) if context.keeps_provenance else schema
@@ -220,6 +225,7 @@ class ImportLoop:
         context = self.context
         context.check_cancelled()
         identity = context.identity(handle)
+        children = self._children(handle, objects)
         manifest = new_manifest(
             identity,
             batch=self._recorded + 1,
@@ -228,7 +234,7 @@ class ImportLoop:
             mode=context.mode,
             now=context.now(),
             replays=replays,
-            extra=extra,
+            extra=with_children(extra, children),
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
@@ -250,8 +256,24 @@ class ImportLoop:
         self.tally.batch(done)
         return True
 
+    def _children(self, handle: TableHandle, objects: list[PlannedObject]) -> list[PlannedChild]:
+        """The step's child tables, ready for the next batch."""
+        context = self.context
+        tables = ChildTables(
+            context=context,
+            identity=context.identity(handle),
+            last=self._children_seen,
+            batch=self._recorded,
+        )
+
+        def made() -> pa.Schema:
+            return made_of(context, self._source_schema(handle, objects), task_keys(context))
+
+        return tables.ready(made, self.tally.note)
+
     def _learn(self, result: Result) -> None:
-        """What a recorded batch knew of the source's schema."""
+        """What a recorded batch knew of the source's schema, and of child tables."""
+        self._last, self._children_seen = result, result.children
         if result.source_schema:
             self._schema = schema_from_names(result.source_schema)
             self._state = SchemaState.from_json(self._schema, result.schema_state)
@@ -260,7 +282,12 @@ class ImportLoop:
         if self._schema is None:
             self._schema = first_schema(self.context.source, self._sample(choose_sample(_readable(objects))))
         hinted = with_wanted(with_hints(self._schema, self.context.source), objects, self._sample, self.context)
-        known = with_table(hinted, handle.schema, source=self.context.source, step=self.context.step)
+        known = with_table(
+            hinted,
+            with_lists(handle.schema, self.context, hinted),
+            source=self.context.source,
+            step=self.context.step,
+        )
         return read_as_text(known, self.context.step, self.context.source)
 
     def _recover(self, handle: TableHandle) -> None:
@@ -275,6 +302,14 @@ class ImportLoop:
         while self._carry(handle, self._recorded + 1):
             self.tally.note(f"batch {self._recorded} had been planned before: it is finished now")
         lost = lost_to_restore(self.context, handle, self._restores_checked, self.tally.note)
+        self._children_seen = check_children(
+            self.context,
+            identity,
+            self._last.children if self._last else (),
+            lost=[batch for batch, _ in lost.batches],
+            newest=self._recorded,
+            note=self.tally.note,
+        )
         for batch, objects in lost.batches:
             self._import(handle, objects, replays=batch, extra=reprocessed(identity, batch))
             self.tally.note(

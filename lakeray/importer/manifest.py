@@ -19,8 +19,9 @@ from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
 
-FORMAT, REPROCESS_FORMAT = 1, 2
-"""A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole."""
+FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT = 1, 2, 3
+"""A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole, nor one
+that knows nothing of child tables leave them out."""
 Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -97,7 +98,7 @@ class Manifest:
         """The stored form."""
         return orjson.dumps(
             {
-                "format": FORMAT if self.kind == "objects" else REPROCESS_FORMAT,
+                "format": _format(self.extra),
                 "batch": self.batch,
                 "app_id": self.app_id,
                 "source_uri": self.source_uri,
@@ -118,7 +119,7 @@ class Manifest:
         """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != (REPROCESS_FORMAT if "reprocess" in raw["extra"] else FORMAT):
+            if raw.pop("format") != _format(raw["extra"]):
                 raise ExactlyOnceError(
                     "the manifest was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -131,6 +132,10 @@ class Manifest:
                 uri=uri,
                 hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
+
+
+def _format(extra: dict[str, Any]) -> int:
+    return UNNEST_FORMAT if "unnest" in extra else REPROCESS_FORMAT if "reprocess" in extra else FORMAT
 
 
 def manifest_uri(identity: ImportId, batch: int) -> str:

@@ -35,6 +35,7 @@ from lakeray.transform.growth import extends
 from lakeray.transform.names import normalised
 from lakeray.transform.program import OBJECT, OBJECT_TYPE, QUARANTINED, RESCUED, Expectation, Program, ProgramSpec
 from lakeray.transform.record import records
+from lakeray.transform.unnest import without_key
 
 SCHEMA_RULE = "schema:"
 """Begins the names under which violations of a declared schema are counted, path by path."""
@@ -287,6 +288,7 @@ class Pipeline:
             table, rows = marked.table, marked.rows
             refused += [marked.quarantined] if marked.quarantined.num_rows else []
         table, unfit = self._strangers.set_aside(table, self.table_schema)
+        unfit = [*unfit, *without_key(table, self._step.unnest)]
         new = new_columns(table, self.table_schema)
         if new:
             self.table_schema = pa.schema([*self.table_schema, *new])

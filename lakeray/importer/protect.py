@@ -10,6 +10,7 @@ from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.importer.identity import ImportId
 from lakeray.importer.quarantine.table import BESIDE
 from lakeray.importer.recording.ledger import Ledger
+from lakeray.importer.unnest.record import parents
 from lakeray.objects import join, open_store, relative
 
 _NAME = re.compile(
@@ -49,12 +50,11 @@ def files_at_work(table_uri: str, *, now: datetime) -> set[str]:
 
 
 def _recorded(handle: TableHandle, pipeline: str, step: str) -> int:
-    """The last batch that the import's ledger knows; it lies in the table, for a quarantine in the table beside."""
-    tables = [handle]
-    beside = handle.properties.get(BESIDE)
-    table = open_table(beside) if beside else None
-    if table is not None:
-        tables.append(table)
+    """The last batch that the import's ledger knows; it lies in the table, for a quarantine in the table beside, for a
+    child table in the table whose lists it holds.
+    """
+    others = (handle.properties.get(BESIDE), parents(handle.properties).get((pipeline, step)))
+    tables = [handle, *filter(None, (open_table(uri) for uri in others if uri))]
     known = [0]
     for each in tables:
         identity = ImportId(pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=each.uri, table_id=each.id)

@@ -18,9 +18,10 @@ from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
 from lakeray.importer.outputs.files import BatchOutput
 from lakeray.importer.recording.summary import CleansingSummary, ExpectationSummary, Rows, SetOutcome
+from lakeray.importer.unnest.record import ChildBatch
 from lakeray.objects import join, open_store
 
-FORMAT, REPROCESS_FORMAT = 1, 2
+FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT = 1, 2, 3
 RESULT_KEY = "lakeray.result"
 """Where a commit names the result of its batch."""
 Outcome = Literal[
@@ -32,8 +33,8 @@ Outcome = Literal[
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectOutcome:
     """What became of one planned object. ``line`` and ``column`` are 1-based; ``bytes_read`` counts stored
-    (compressed) bytes; ``rows_removed`` rows that were taken out of the table. A version is ``kept`` whose successor
-    could not be read.
+    (compressed) bytes; ``rows_removed`` rows that were taken out of the table; ``unnested`` counts rows of child tables
+    by their name. A version is ``kept`` whose successor could not be read.
     """
 
     planned: PlannedObject
@@ -45,6 +46,7 @@ class ObjectOutcome:
     line: int | None = None
     column: int | None = None
     rows_removed: int = 0
+    unnested: dict[str, int] = field(default_factory=dict)
 
     @property
     def tries(self) -> int:
@@ -56,14 +58,15 @@ class ObjectOutcome:
         """The stored form."""
         rows = {name: value for name, value in self.rows.model_dump().items() if value}
         error = [self.code, self.error, self.line, self.column] if self.error else None
-        removed = {"removed": self.rows_removed} if self.rows_removed else {}
+        more: dict[str, Any] = {"removed": self.rows_removed} if self.rows_removed else {}
+        more |= {"unnested": self.unnested} if self.unnested else {}
         return {
             "object": self.planned.to_list(),
             "outcome": self.outcome,
             "rows": rows,
             "bytes": self.bytes_read,
             "error": error,
-            **removed,
+            **more,
         }
 
     @classmethod
@@ -80,6 +83,7 @@ class ObjectOutcome:
             line=line,
             column=column,
             rows_removed=raw.get("removed", 0),
+            unnested=raw.get("unnested", {}),
         )
 
 
@@ -89,7 +93,8 @@ class Result:
     before, ``schema_state`` what else the next batch compares with (see ``drift``). ``restores_checked`` is the table
     version up to which RESTOREs were dealt with; ``accepted``: it was made up when the true one was lost (see
     ``accept``); with ``provenance`` its rows say where they came from; ``tombstone_files`` hold the deletes that are
-    remembered; ``cleansing`` counts by column, then by rule; ``outputs`` are files of other formats.
+    remembered; ``cleansing`` counts by column, then by rule; ``outputs`` are files of other formats; ``children`` say
+    what goes into child tables.
     """
 
     batch: int
@@ -113,6 +118,7 @@ class Result:
     provenance: bool = False
     tombstone_files: list[StagedFile] = field(default_factory=list)
     outputs: list[BatchOutput] = field(default_factory=list)
+    children: list[ChildBatch] = field(default_factory=list)
     cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
     reprocessed: str | None = None
     """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
@@ -140,7 +146,7 @@ class Result:
     def to_bytes(self) -> bytes:
         """The stored form."""
         raw = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        raw["format"] = FORMAT if self.reprocessed is None else REPROCESS_FORMAT
+        raw["format"] = _format(raw)
         raw["outcomes"] = [outcome.to_json() for outcome in self.outcomes]
         raw["files"] = [asdict(file) for file in self.files]
         raw["quarantine_files"] = [asdict(file) for file in self.quarantine_files]
@@ -152,6 +158,7 @@ class Result:
             for column, rules in self.cleansing.items()
         }
         raw["outputs"] = [output.to_json() for output in self.outputs]
+        raw["children"] = [child.to_json() for child in self.children]
         return orjson.dumps(raw)
 
     @classmethod
@@ -161,7 +168,7 @@ class Result:
         """
         try:
             raw = orjson.loads(data)
-            if raw.pop("format") != (FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT):
+            if raw.pop("format") != _format(raw):
                 raise ExactlyOnceError(
                     "the result was written by a newer version of lakeray", uri=uri, hint="upgrade lakeray"
                 )
@@ -170,6 +177,7 @@ class Result:
             raw["quarantine_files"] = [StagedFile(**item) for item in raw["quarantine_files"]]
             raw["tombstone_files"] = [StagedFile(**item) for item in raw.get("tombstone_files", [])]
             raw["outputs"] = [BatchOutput.from_json(item) for item in raw.get("outputs", [])]
+            raw["children"] = [ChildBatch.from_json(item) for item in raw.get("children", [])]
             raw["expectations"] = {name: ExpectationSummary(**item) for name, item in raw["expectations"].items()}
             found = raw.pop("set_expectations", {})
             raw["set_expectations"] = {name: SetOutcome(**item) for name, item in found.items()}
@@ -184,6 +192,12 @@ class Result:
                 uri=uri,
                 hint=f"restore the file from a backup or a bucket version; {WITHOUT_A_BACKUP}",
             ) from error
+
+
+def _format(raw: dict[str, Any]) -> int:
+    if raw.get("children"):
+        return UNNEST_FORMAT
+    return FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT
 
 
 def result_uri(identity: ImportId, name: str) -> str:

@@ -30,6 +30,7 @@ from lakeray.importer.recording.summary import ExpectationSummary, Rows
 from lakeray.importer.result import ObjectOutcome, Outcome
 from lakeray.importer.schema.drift import Seen
 from lakeray.importer.stage import Stage
+from lakeray.importer.unnest.stage import ChildStages, Into
 from lakeray.objects import SourcePattern, open_store
 from lakeray.spec.sources import Source
 from lakeray.spec.steps import Step
@@ -55,7 +56,8 @@ class Advanced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskOutcome:
-    """What a task has staged: one outcome an object, files that no commit names yet, the schemas that it ended with.
+    """What a task has staged: one outcome an object, files (of ``children`` by the table's name) that no commit names
+    yet, the schemas that it ended with.
 
     ``retyped``: some of the files hold a column in a narrower type than others. ``seen`` is what the source showed of
     its schema.
@@ -70,6 +72,7 @@ class TaskOutcome:
     retyped: bool = False
     seen: Seen = field(default_factory=Seen)
     cleansing: CleansingCounts = field(default_factory=dict)
+    children: dict[str, list[StagedFile]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +110,7 @@ class TaskSpec:
     """Where the rows come from when only those of the objects are meant that are in quarantine."""
     source_widening: Widening = field(default_factory=Widening)
     widening: Widening = field(default_factory=Widening)
+    children: tuple[Into, ...] = ()
 
     def run(self) -> Iterator[Advanced | TaskOutcome]:
         """Progress about once a second, the outcome last. Raises what concerns the whole batch: a failed expectation,
@@ -158,6 +162,7 @@ class _Worker:
         )
         self._stage = Stage(self._table_writer, spec.memory_bytes // BUFFER_SHARE)
         self._refused = Stage(self._quarantine_writer, spec.memory_bytes // BUFFER_SHARE)
+        self._children = ChildStages(spec.children, prefix=spec.prefix, memory_bytes=spec.memory_bytes)
         self._outcomes: list[ObjectOutcome] = []
         self._progress = _Progress()
 
@@ -165,6 +170,7 @@ class _Worker:
         """Read one object, which is at ``place`` in the manifest, to its end, or find out why not."""
         self._stage.begin()
         self._refused.begin()
+        self._children.begin()
         account = _Account()
         mark = self._pipeline.mark()
         try:
@@ -183,13 +189,15 @@ class _Worker:
         else:
             self._stage.keep()
             self._refused.keep()
-            outcome = account.outcome(planned)
+            self._children.keep()
+            outcome = replace(account.outcome(planned), unnested=self._children.counts)
             self._outcomes.append(outcome if self._spec.requeued is None else replace(outcome, bytes_read=0))
             yield from self._progress.after(account.rows.read, planned.info.size)
             return
         self._pipeline.rewind(mark)
         self._stage.drop()
         self._refused.drop()
+        self._children.drop()
         self._outcomes.append(outcome)
         yield from self._progress.after(0, planned.info.size)
 
@@ -220,8 +228,9 @@ class _Worker:
     ) -> None:
         """Take a chunk through the pipeline and stage what comes out."""
         result = self._pipeline.run(chunk, planned.info, columns)
+        table = self._children.take(result.table)
         start = account.rows.written
-        self._stage.add(self._spec.origins.put(result.table, place, start=start, numbers=result.numbers))
+        self._stage.add(self._spec.origins.put(table, place, start=start, numbers=result.numbers))
         if chunk.refused:
             self._refused.add(self._origin.malformed(planned, chunk.refused))
             account.first_refusal(chunk.refused[0])
@@ -264,6 +273,7 @@ class _Worker:
             retyped=self._pipeline.retyped,
             seen=self._pipeline.seen,
             cleansing=self._pipeline.cleansing,
+            children=self._children.close(),
         )
         failpoint("task_staged")
         return outcome
@@ -276,6 +286,7 @@ class _Worker:
         """The whole task is in vain."""
         self._stage.discard()
         self._refused.discard()
+        self._children.discard()
 
     def _table_writer(self, schema: pa.Schema, suffix: str) -> StagedWriter:
         spec = self._spec

@@ -7,6 +7,7 @@ about the type of a new column are run again with the type that holds the values
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -39,6 +40,8 @@ from lakeray.importer.sets.rules import settle
 from lakeray.importer.sets.settle import Settling, is_settled
 from lakeray.importer.sets.staged_rows import StagedRows
 from lakeray.importer.task import Advanced, TaskOutcome, TaskSpec, failed_outcome
+from lakeray.importer.unnest.stage import remove_children
+from lakeray.importer.unnest.tables import Child, check_keys, made_of, widening_with, without_lists, working_schema
 from lakeray.transform.names import Renamed
 
 
@@ -58,6 +61,8 @@ class Written:
     worker_deaths: int = 0
     seen: Seen = field(default_factory=Seen)
     stamped: bool = False
+    children: dict[str, list[StagedFile]] = field(default_factory=dict)
+    child_schemas: dict[str, pa.Schema] = field(default_factory=dict)
 
     @property
     def rows(self) -> Rows:
@@ -72,11 +77,12 @@ def write_batch(
     source_schema: pa.Schema,
     *,
     renamed: Collection[Renamed] = (),
+    children: Sequence[Child] = (),
 ) -> Written:
-    """Run the batch's tasks to their end; ``renamed`` are names that the source has for columns. Raises what a task
-    raises for the whole batch (a failed expectation, a lost store).
+    """Run the batch's tasks to their end; ``renamed`` are names that the source has for columns, ``children`` the
+    batch's child tables. Raises what a task raises for the whole batch (a failed expectation, a lost store).
     """
-    writer = _BatchWriter(context, manifest, handle, source_schema, renamed)
+    writer = _BatchWriter(context, manifest, handle, source_schema, renamed, children=children)
     try:
         return writer.run()
     except BaseException:
@@ -92,17 +98,23 @@ class _BatchWriter:
         handle: TableHandle,
         source_schema: pa.Schema,
         renamed: Collection[Renamed],
+        *,
+        children: Sequence[Child],
     ) -> None:
         self._renamed = renamed
+        self._children = children
         self._context = context
         self._manifest = manifest
         self._handle = handle
         self._identity = context.identity(handle)
         self._schema = source_schema
-        self._table_schema = provenance.without(handle.schema)
         self._stamp = _stamp(context, manifest, handle)
         self._attempt = secrets.token_hex(4)
         self._keys = task_keys(context)
+        self._table_schema = working_schema(
+            provenance.without(handle.schema), children, lambda: made_of(context, source_schema, self._keys)
+        )
+        check_keys(children, self._table_schema)
         self._rules = rules_of(manifest, context.plan)
         self._places = {item: place for place, item in enumerate(manifest.objects)}
         self._counter = 0
@@ -112,7 +124,9 @@ class _BatchWriter:
         self._done: list[tuple[TaskSpec, TaskOutcome]] = []
         self._lost: list[ObjectOutcome] = []
         self._seen = Seen()
-        self._widening = self._source_widening = widening_of(context, handle)
+        self._widening = self._source_widening = widening_with(
+            widening_of(context, handle), [(child, widening_of(context, child.handle)) for child in children]
+        )
 
     def run(self) -> Written:
         planned = self._manifest.objects
@@ -189,6 +203,7 @@ class _BatchWriter:
             requeued=Requeued.of(self._manifest),
             source_widening=self._source_widening,
             widening=self._widening,
+            children=tuple(child.into for child in self._children),
         )
 
     def _drive(self, tasks: list[TaskSpec]) -> None:
@@ -284,7 +299,11 @@ class _BatchWriter:
             written.quarantine_files.extend(outcome.quarantine_files)
             written.table_schema = _union(written.table_schema, outcome.table_schema)
             written.cleansing = added(written.cleansing, outcome.cleansing)
+            for name, files in outcome.children.items():
+                written.children.setdefault(name, []).extend(files)
         written.expectations = ExpectationSummary.summed(outcome.expectations for _, outcome in self._done)
+        written.child_schemas = {child.into.name: child.schema(written.table_schema) for child in self._children}
+        written.table_schema = without_lists(written.table_schema, self._context.step.unnest)
         if self._stamp is not None:
             written.table_schema = provenance.with_fields(written.table_schema)
         return written
@@ -316,6 +335,12 @@ def _audit(manifest: Manifest, written: Written) -> None:
             raise AuditError(
                 f"rows of {outcome.planned.info.uri} do not balance: {outcome.rows!r}", uri=outcome.planned.info.uri
             )
+    counted = Counter[str]()
+    for outcome in written.outcomes:
+        counted.update(outcome.unnested)
+    held = Counter({name: sum(file.rows for file in files) for name, files in written.children.items()})
+    if +counted != +held:
+        raise AuditError(f"batch {manifest.batch}: files of child tables hold {+held}, outcomes say {+counted}")
     staged = sum(file.rows for file in written.files)
     refused = sum(file.rows for file in written.quarantine_files)
     rows = written.rows
@@ -330,5 +355,6 @@ def _remove(task: TaskSpec, outcome: TaskOutcome) -> None:
     """Delete what a task has staged."""
     remove_staged(task.table_uri, outcome.files)
     remove_staged(task.quarantine_uri, outcome.quarantine_files)
+    remove_children(task.children, outcome.children)
     if task.origins.beside:
         StagedRows(root=task.table_uri, files=tuple(outcome.files), schema=outcome.table_schema).forget_origin()

@@ -138,6 +138,7 @@ def _import_step(imported: ImportSummary) -> ImportStep:
         "bytes_read",
         "bytes_written",
         "files",
+        "unnested",
         "new_columns",
         "cleansing",
     )

@@ -35,7 +35,7 @@ class Head(Summary):
 
 class ImportStep(Summary):
     """One import step; ``batches`` holds the last few, ``batches_total`` counts all. ``cleansing`` counts by column,
-    then by rule.
+    then by rule, ``unnested`` rows by child table.
     """
 
     step: str
@@ -56,6 +56,7 @@ class ImportStep(Summary):
     bytes_read: int
     bytes_written: int
     files: int
+    unnested: dict[str, int] = Field(default_factory=dict)
     batches_total: int
     batches: list[BatchSummary]
     table_version: int | None

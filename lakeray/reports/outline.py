@@ -123,6 +123,8 @@ def _import_facts(step: ImportStep) -> list[tuple[str, str, Tone]]:
     ]
     if step.rows.read and step.pass_rate < 1:
         facts.append(("passed", percent(step.pass_rate), "plain"))
+    for name, rows in step.unnested.items():
+        facts.append((f"into {visible(name)}", f"{counted(rows, 'row')} of its lists", "plain"))
     if step.rows.rescued:
         facts.append(("rescued", f"{counted(step.rows.rescued, 'row')} in part in _rescued_data", "plain"))
     if step.rows.quarantined and step.quarantine_uri:

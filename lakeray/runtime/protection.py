@@ -27,6 +27,11 @@ def protections(workflow: Workflow, names: Sequence[str]) -> Iterator[str]:
         for column, tags in workflow.tables[step.import_.into].tags.items():
             if column.casefold() not in masked:
                 yield f"step {name}: column {column} is tagged {', '.join(tags)}, and stored as it comes: no mask"
+        for child, unnest in step.unnest.items():
+            for column, tags in workflow.tables[child].tags.items():
+                if column not in unnest.key or column.casefold() not in masked:
+                    told = f"column {column} of {child} is tagged {', '.join(tags)}, and stored as it comes"
+                    yield f"step {name}: {told}: no mask reaches into child tables"
 
 
 def hidden(mask: Mask) -> str:

@@ -64,7 +64,7 @@ class WorkflowRun:
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _done: dict[str, StepSummary] = field(default_factory=dict)
     _loops: dict[str, ImportLoop] = field(default_factory=dict)
-    _after: dict[str, AfterImport] = field(default_factory=dict)
+    _after: dict[str, dict[str, AfterImport]] = field(default_factory=dict)
     _skipped: dict[str, StepSummary] = field(default_factory=dict)
     _security: list[str] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
@@ -189,7 +189,10 @@ class WorkflowRun:
         )
         self.observer.import_started(step=name, source_uri=context.source.uri, table_uri=context.table.uri)
         loop = self._loops[name] = ImportLoop(context)
-        self._after[name] = AfterImport(self._table(context.plan.into), now=self.now, check=context.check_cancelled)
+        self._after[name] = {
+            table: AfterImport(self._table(table), now=self.now, check=context.check_cancelled)
+            for table in (context.plan.into, *context.step.unnest)
+        }
         return loop
 
     def _table(self, name: str) -> TableOf:
@@ -243,8 +246,9 @@ class WorkflowRun:
                 else:
                     loop.drain(retry_failed=retry_failed)
                 loop.tally.check_hope()
-                for note in self._after[name].look(loop.tally.summary()):
-                    loop.tally.note(note)
+                for table, after in self._after[name].items():
+                    for note in after.look(loop.tally.summary()):
+                        loop.tally.note(f"{table}: {note}" if table in loop.context.step.unnest else note)
                 return self._ended(name, loop, attempt, None)
             except Cancelled as error:
                 return self._ended(name, loop, attempt, error)

@@ -24,7 +24,7 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
     for name, step in workflow.steps.items():
         if steps is not None and name not in steps:
             continue
-        for path, what in (*_of_step(name, step), *_of_outputs(name, workflow, step), *_of_source(workflow, step)):
+        for path, what in (*_of_step(name, step), *_of_parts(name, workflow, step), *_of_source(workflow, step)):
             place = workflow.where(*path)
             line = f"{place}  " if place else ""
             line += f"{path_text(path)}: {what}"
@@ -55,9 +55,11 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
         yield (*here, "on_failure"), what
 
 
-def _of_outputs(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
-    """Outputs hold what batches add: rows that a step takes out of its table again would stay in them."""
-    if step.import_ is None or not step.outputs:
+def _of_parts(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    """Outputs and child tables hold what batches add: rows that a step takes out of its table again, or strikes out of
+    a batch, would stay in them.
+    """
+    if step.import_ is None:
         return
     source, plan = workflow.sources[step.import_.from_], step.import_
     taken = {
@@ -67,9 +69,19 @@ def _of_outputs(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc
         "replace_where": plan.replace_where is not None,
         "partitions: dynamic": plan.partitions == "dynamic",
     }
-    for option, said in taken.items():
-        if said:
-            yield ("steps", name, "outputs"), f"outputs are not built yet together with {option}"
+    struck = {
+        "mode merge": plan.mode == "merge",
+        "mode scd2": plan.mode == "scd2",
+        "deduplicate": step.deduplicate is not None,
+        "expect_set with on_violation: quarantine": any(
+            rule.on_violation == "quarantine" for rule in step.expect_set.values()
+        ),
+        **{f"provenance of the table {child}": workflow.tables[child].provenance for child in step.unnest},
+    }
+    for option, parts, why in (("outputs", step.outputs, taken), ("unnest", step.unnest, {**taken, **struck})):
+        for other, said in why.items():
+            if parts and said:
+                yield ("steps", name, option), f"{option} is not built yet together with {other}"
 
 
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

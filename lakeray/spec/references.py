@@ -88,6 +88,8 @@ class _Graph:
         here: Loc = ("steps", name)
         yield from self._known((*here, "import", "from"), _get(step, "import", "from"), "sources")
         yield from self._known((*here, "import", "into"), _get(step, "import", "into"), "tables")
+        for child in _mapping(_get(step, "unnest")):
+            yield from self._known((*here, "unnest", child), child, "tables")
         for column, mask in _mapping(_get(step, "mask")).items():
             shared = _get(mask, "encrypt", "keys_of")
             if isinstance(shared, str) and "." in shared:

@@ -19,6 +19,7 @@ from lakeray.spec.sets import Deduplicate, SetExpect
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, Sql, Text
 from lakeray.spec.units import Duration, PositiveDuration, PositiveSize
+from lakeray.spec.unnest import Unnest, unnest_complaints
 from lakeray.spec.wrong import WrongValue, quoted
 
 Mode = Literal["append", "overwrite", "merge", "scd2"]
@@ -198,7 +199,7 @@ class Wait(Choice):
 
 ONLY_IMPORT = (
     *("mapping", "cleanse", "select", "where", "expect", "mask", "apply"),
-    *("deduplicate", "expect_set", "outputs"),
+    *("deduplicate", "expect_set", "outputs", "unnest"),
 )
 """Options of a step that only an import has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
@@ -265,6 +266,9 @@ class Step(Choice):
     outputs: dict[Name, Output] = Field(default_factory=dict)
     """Files of other formats that get each batch's rows as well, by name. Default: none. Import only, modes append and
     overwrite."""
+    unnest: dict[Name, Unnest] = Field(default_factory=dict)
+    """Lists in the rows that become rows of other tables, by the name of the table. Default: none. Import only, modes
+    append and overwrite."""
     retry: Retry = Retry()
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None
@@ -284,6 +288,7 @@ class Step(Choice):
         yield from everywhere_complaints(data.get("cleanse"))
         yield from hidden_keys(data)
         yield from without_outputs(data)
+        yield from unnest_complaints(data)
         kinds = [kind for kind in KINDS if data.get(kind) is not None]
         if len(kinds) == 1 and kinds != ["import"]:
             for option in ONLY_IMPORT:

@@ -68,6 +68,12 @@ def _plan(
 ) -> Manifest | None:
     identity = context.identity(handle)
     ledger = Ledger(identity)
+    if context.step.unnest:
+        raise ImportFailed(
+            "rows of a step with `unnest` cannot be withdrawn yet: their rows in child tables would stay",
+            uri=identity.table_uri,
+            hint="restore the table and its children to before these batches",
+        )
     chosen = sorted(set(batches or ()) | set(batches_of_run(ledger, run_id) if run_id is not None else ()))
     unknown = [number for number in chosen if not 1 <= number <= recorded]
     if unknown:

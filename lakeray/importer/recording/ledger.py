@@ -55,13 +55,15 @@ SCHEMA = pa.schema(
         ("takes", pa.int64()),
         ("rows_removed", pa.int64()),
         ("provenance", pa.bool_()),
+        ("rows_unnested", pa.int64()),
     ]
 )
 """``outcome`` is one of loaded, partly_loaded (some records are in quarantine), failed (tried again), poison (not any
 more), superseded (changed while it was read), skipped (a policy or ``abandon`` says so), reset (a person asked to
 import it again); or its rows of batch ``takes``, ``rows_removed`` of them, were taken out of the table: replaced,
 deleted, withdrawn, compensated (as a later step of the run failed; it is imported again). ``provenance``: its rows in
-the table say where they came from. Ledgers of earlier versions lack the last three columns."""
+the table say where they came from; ``rows_unnested`` counts rows of child tables, all together. Ledgers of earlier
+versions lack the last four columns."""
 
 IDENTITY = ("uri", "size", "etag", "version_id")
 LOADED = ("loaded", "partly_loaded")
@@ -292,6 +294,7 @@ def _row(outcome: ObjectOutcome, result: Result, table_version: int, recorded_at
         "takes": outcome.planned.takes,
         "rows_removed": outcome.rows_removed if outcome.planned.takes is not None else None,
         "provenance": result.provenance,
+        "rows_unnested": sum(outcome.unnested.values()) if result.children else None,
     }
 
 

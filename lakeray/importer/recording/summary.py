@@ -137,7 +137,8 @@ class ObjectProblem(Summary):
 
 class BatchSummary(Summary):
     """One committed batch. ``won`` is False when another importer committed it first: then it counts in that one's
-    summary, not in this one's sums. ``rows_removed`` were taken out of the table.
+    summary, not in this one's sums. ``rows_removed`` were taken out of the table; ``unnested`` counts rows of child
+    tables by their name.
     """
 
     number: int
@@ -151,6 +152,7 @@ class BatchSummary(Summary):
     won: bool = True
     replays: int | None = None
     rows_removed: int = 0
+    unnested: dict[str, int] = Field(default_factory=dict)
 
 
 class ImportSummary(Summary):
@@ -159,7 +161,8 @@ class ImportSummary(Summary):
     ``objects`` counts by ledger outcome (loaded, partly_loaded, failed, superseded, skipped, poison). ``problems``
     holds the first 100. ``batches`` holds the newest 1,000; ``earlier_batches`` were before them and are in the sums
     alone, so that an import which keeps watching does not grow. ``changed`` and ``deleted`` count listed objects that
-    differ from, or are missing against, what the ledger knows. ``cleansing`` counts by column, then by rule.
+    differ from, or are missing against, what the ledger knows. ``cleansing`` counts by column, then by rule,
+    ``unnested`` rows by child table.
     """
 
     step: str
@@ -181,6 +184,7 @@ class ImportSummary(Summary):
     changed: int = 0
     deleted: int = 0
     rows_removed: int = 0
+    unnested: dict[str, int] = Field(default_factory=dict)
     new_columns: list[str] = Field(default_factory=list)
     expectations: dict[str, ExpectationSummary] = Field(default_factory=dict)
     set_expectations: dict[str, SetExpectationSummary] = Field(default_factory=dict)

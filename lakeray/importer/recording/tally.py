@@ -42,6 +42,7 @@ class Tally:
         self._sums: Counter[str] = Counter()
         self._rows = Rows()
         self._objects: Counter[str] = Counter()
+        self._unnested: Counter[str] = Counter()
         self._expectations: dict[str, ExpectationSummary] = {}
         self._set_expectations: dict[str, SetExpectationSummary] = {}
         self._cleansing: CleansingCounts = {}
@@ -106,6 +107,7 @@ class Tally:
             bytes_written=summary.bytes_written,
             files=summary.files,
         )
+        self._unnested.update(summary.unnested)
         if done.result.gone:
             fates = Counter(item.fate for item in done.result.gone)
             said = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items(), key=str))
@@ -192,6 +194,7 @@ class Tally:
             objects=dict(self._objects),
             rows=self._rows,
             rows_removed=self._sums["rows_removed"],
+            unnested=dict(self._unnested),
             bytes_read=self._sums["bytes_read"],
             bytes_written=self._sums["bytes_written"],
             files=self._sums["files"],

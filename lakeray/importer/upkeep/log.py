@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import orjson
 
 from lakeray.delta.again import again_on_conflict
-from lakeray.delta.table import TableHandle, require_table
+from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.delta.vacuum import interval
 from lakeray.errors import LakerayError, ObjectNotFound
 from lakeray.failpoints import failpoint
 from lakeray.importer.identity import ImportId
 from lakeray.importer.recording.recovery import last_result
+from lakeray.importer.result import Result
+from lakeray.importer.unnest.record import parents
 from lakeray.objects import join, open_store, relative
 
 _ENTRY = re.compile(r"(?P<version>\d{20})\.(?P<kind>json|checkpoint[^/]*\.parquet|crc)$")
@@ -87,17 +89,31 @@ def needed_since(handle: TableHandle) -> tuple[int, str | None]:
     """
     needed, who = handle.version + 1, None
     for pipeline, step in sorted(_imports(handle.uri)):
-        identity = ImportId(
-            pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=handle.uri, table_id=handle.id
-        )
-        try:
-            result = last_result(identity)
-        except LakerayError:
-            result = None
+        result = _last_result(handle, pipeline, step)
         since = result.restores_checked + 1 if result is not None else 0
         if since < needed:
             needed, who = since, f"{pipeline}/{step}"
+    for (pipeline, step), uri in sorted(parents(handle.properties).items()):
+        since = _needed_as_child(handle, pipeline, step, uri)
+        if since < needed:
+            needed, who = since, f"{uuid.UUID(pipeline)}/{step}"
     return needed, who
+
+
+def _last_result(handle: TableHandle, pipeline: str, step: str) -> Result | None:
+    identity = ImportId(pipeline=uuid.UUID(pipeline), workflow="", step=step, table_uri=handle.uri, table_id=handle.id)
+    try:
+        return last_result(identity)
+    except LakerayError:
+        return None
+
+
+def _needed_as_child(handle: TableHandle, pipeline: str, step: str, parent_uri: str) -> int:
+    """Since which version the import that fills this child table may ask for its log."""
+    parent = open_table(parent_uri)
+    result = _last_result(parent, pipeline, step) if parent is not None else None
+    found = [child.checked for child in result.children if child.table_id == handle.id] if result else []
+    return found[0] + 1 if found else 0
 
 
 def oldest_entry(uri: str) -> int:

@@ -238,6 +238,35 @@ def test_each_part_that_is_not_built_is_named(step, source, refused):
     assert len(caught.value.message.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("plan", "more", "source", "refused"),
+    [
+        ("mode: merge, key: [id]", "", "", "mode merge"),
+        ("mode: scd2, key: [id], sequence: n", "", "", "mode scd2"),
+        ("mode: overwrite, replace_where: 'd > 0'", "", "", "replace_where"),
+        ("mode: overwrite, partitions: dynamic", "", "", "partitions: dynamic"),
+        ("mode: append", "deduplicate: {key: [id]}", "", "deduplicate"),
+        ("mode: append", "compensate: withdraw", "", "compensate: withdraw"),
+        (
+            "mode: append",
+            "expect_set: {u: {unique: [id], on_violation: quarantine}}",
+            "",
+            "expect_set with on_violation: quarantine",
+        ),
+        ("mode: append", "", "changed_objects: replace", "changed_objects: replace"),
+        ("mode: append", "", "deleted_objects: delete", "deleted_objects: delete"),
+    ],
+)
+def test_what_child_tables_do_not_go_with_yet_is_named(plan, more, source, refused):
+    text = (
+        f"workflow: x\nsources:\n  r: {{uri: s3://a/r, format: json, {source}}}\n"
+        "tables:\n  t: {uri: s3://a/t}\n  c: {uri: s3://a/c}\nsteps:\n"
+        f"  s: {{import: {{from: r, into: t, {plan}}}, unnest: {{c: {{from: l, key: [id]}}}}, {more}}}\n"
+    )
+    with pytest.raises(NotBuiltError, match=f"steps.s.unnest: unnest is not built yet together with {refused}\n"):
+        refuse_unbuilt(load_workflow(text))
+
+
 @pytest.mark.parametrize("name", ["first_import.yaml", "csv_cleaning.yaml", "s3_snapshot.yaml"])
 def test_the_other_examples_run_today(name):
     refuse_unbuilt(load_workflow(EXAMPLES / name))

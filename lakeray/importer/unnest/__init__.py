@@ -1,0 +1,1 @@
+"""Which lists of a row become rows of other tables, and how do these become visible together."""
