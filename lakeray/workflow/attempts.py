@@ -26,8 +26,7 @@ def report(turn: Turn, command: c.Report) -> None:
     if step is None or (step.child is not None and not isinstance(command, c.DeferAttempt | c.ReportFailure)):
         _stopped_map(turn, command)
     elif isinstance(command, c.ReportStarted):
-        held = turn.state.stopping or turn.state.paused_at is not None
-        if step.tries.started_at is None and not held:
+        if may_start(turn, step.tries):
             turn.say(e.StepStarted(at=turn.at, step=command.step, attempt=command.attempt, worker=command.worker))
     elif isinstance(command, c.ReportHeartbeat):
         _heartbeat(turn, command, step.tries)
@@ -50,6 +49,12 @@ def report(turn: Turn, command: c.Report) -> None:
                 reason=command.reason,
             )
         )
+
+
+def may_start(turn: Turn, tries: Tries) -> bool:
+    """Whether a worker may begin now: an attempt that is due, that nobody has begun, of a run that goes on."""
+    held = turn.state.stopping or turn.state.paused_at is not None
+    return tries.started_at is None and tries.due_at is not None and tries.due_at <= turn.at and not held
 
 
 def _stopped_map(turn: Turn, command: c.Report) -> None:

@@ -40,8 +40,7 @@ def report(turn: Turn, command: c.Report) -> None:
     tries = mapped.tries_of(chunk)
     about = {"at": turn.at, "step": command.step, "chunk": chunk, "attempt": command.attempt}
     if isinstance(command, c.ReportStarted):
-        held = turn.state.stopping or turn.state.paused_at is not None
-        if tries.started_at is None and not held:
+        if attempts.may_start(turn, tries):
             turn.say(e.MapChunkStarted(**about, worker=command.worker))
     elif isinstance(command, c.ReportHeartbeat):
         if attempts.heartbeat_counts(turn, command, tries):
@@ -86,16 +85,14 @@ def fail(turn: Turn, name: str, chunk: int, error: e.Failure, cause: e.Cause) ->
 def child_started(turn: Turn, command: c.ReportChildStarted) -> None:
     """The child run was accepted: nothing more is to be done until it ends."""
     state = turn.state
-    if state.stopping or state.paused_at is not None:
-        return
     about = {"at": turn.at, "step": command.step, "attempt": command.attempt, "child": command.child}
     if command.chunk is None:
         step = attempts.current(state, command.step, command.attempt)
-        if step is not None and step.child == command.child and step.tries.started_at is None:
+        if step is not None and step.child == command.child and attempts.may_start(turn, step.tries):
             turn.say(e.ChildStarted(**about))
         return
     mapped = current(state, command.step, command.chunk, command.attempt)
-    if mapped is not None and command.chunk not in mapped.children:
+    if mapped is not None and attempts.may_start(turn, mapped.tries_of(command.chunk)):
         turn.say(e.ChildStarted(**about, chunk=command.chunk))
 
 

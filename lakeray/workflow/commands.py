@@ -52,7 +52,10 @@ class Report(Command, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ReportStarted(Report, frozen=True, kw_only=True, omit_defaults=True, tag=True):
-    """A worker begins. Needed where a timeout of the attempt counts or its worker may die; else one append less."""
+    """A worker wants to begin: it may once StepStarted (or its like) was added, and must not when nothing was.
+
+    Needed where a timeout of the attempt counts or its worker may die; short work does without and saves an append.
+    """
 
     worker: str | None = None
 
@@ -86,7 +89,7 @@ class DeferAttempt(Report, frozen=True, kw_only=True, omit_defaults=True, tag=Tr
     """The attempt was not begun and shall wait until ``until``, as a circuit breaker is open, say. Costs no attempt."""
 
     until: datetime
-    reason: str
+    reason: str | None = None
 
 
 class ReportCondition(Command, frozen=True, kw_only=True, omit_defaults=True, tag=True):

@@ -95,13 +95,11 @@ def _ended(state: RunState, event: e.RunEnded) -> RunState:
 
 def _terminated(state: RunState, event: e.RunTerminated) -> RunState:
     """Steps that were not over are cancelled; whatever still works for them works for nothing."""
-    steps = {
-        name: step
-        if step.over
-        else replace(step, status="cancelled", interrupted=step.status != "pending", child=None, strays=(), wait=None)
-        for name, step in state.steps.items()
-    }
-    steps = {name: replace(step, undo=None) for name, step in steps.items()}
+    for name, step in state.steps.items():
+        if not step.over:
+            attempt = 0 if step.status == "pending" else step.tries.attempt
+            state = step_facts.ended_as(state, name, "cancelled", interrupted=attempt > 0)
+    steps = {name: replace(step, undo=None) for name, step in state.steps.items()}
     return state.after(event, steps=steps, ended="terminated", ended_at=event.at, paused_at=None)
 
 

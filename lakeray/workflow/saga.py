@@ -45,7 +45,8 @@ def report(turn: Turn, command: c.Report) -> None:
     undo = turn.state.steps[command.step].undo
     if undo is None or undo.attempt != command.attempt or turn.state.ended is not None:
         return
-    if isinstance(command, c.ReportStarted) and undo.started_at is None:
+    due = undo.due_at is not None and undo.due_at <= turn.at
+    if isinstance(command, c.ReportStarted) and undo.started_at is None and due:
         turn.say(e.CompensationStarted(at=turn.at, step=command.step, attempt=command.attempt, worker=command.worker))
     elif isinstance(command, c.ReportSuccess):
         turn.say(e.CompensationSucceeded(at=turn.at, step=command.step, attempt=command.attempt, output=command.output))

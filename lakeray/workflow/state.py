@@ -212,6 +212,17 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.failing_since is not None or self.cancelled_by is not None
 
     @property
+    def children(self) -> list[str]:
+        """Child runs that are not known to be over. After RunTerminated they are to be terminated too: nothing else
+        will end them, as a run that is over has nothing to do.
+        """
+        found: list[str] = []
+        for step in self.steps.values():
+            found.extend(filter(None, (step.child, *step.strays)))
+            found.extend(step.map.children.values() if step.map is not None else ())
+        return found
+
+    @property
     def phase(self) -> Phase:
         """What people are told: waiting when nothing is at work and the run is not over."""
         if self.ended is not None:

@@ -79,6 +79,11 @@ def _over(state: RunState, name: str, status: Status, **changes: Any) -> StepSta
     return replace(step, status=status, ended=state.sequence + 1, child=None, strays=strays, map=mapped, **changes)
 
 
+def ended_as(state: RunState, name: str, status: Status, **changes: Any) -> RunState:
+    """The state with one step at an end, as part of what another event does."""
+    return replace(state, steps={**state.steps, name: _over(state, name, status, **changes)})
+
+
 def failed(state: RunState, event: e.StepFailed | e.StepDeadLettered, status: Status = "failed") -> RunState:
     """The step is over; with ``on_failure: fail`` the whole run begins to stop."""
     step = _over(state, event.step, status, error=event.error)
