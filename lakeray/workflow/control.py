@@ -9,6 +9,7 @@ from lakeray.workflow import events as e
 from lakeray.workflow.definition import downstream
 from lakeray.workflow.refusal import Refused
 from lakeray.workflow.state import RunState
+from lakeray.workflow.timeouts import pass_time
 from lakeray.workflow.turn import Turn
 
 
@@ -31,11 +32,12 @@ def pause(turn: Turn, command: c.PauseRun) -> None:
 
 
 def resume(turn: Turn, command: c.ResumeRun) -> None:
-    """Of a run that is not paused it is refused."""
+    """Of a run that is not paused it is refused. What became due meanwhile happens at once."""
     _refuse_ended(turn.state, "resume")
     if turn.state.paused_at is None:
         raise Refused(f"run {turn.state.run_id} is not paused", hint="`lakeray runs show` says what it waits for")
     turn.say(e.RunResumed(at=turn.at, principal=command.principal))
+    pass_time(turn)
 
 
 def cancel(turn: Turn, command: c.CancelRun) -> None:

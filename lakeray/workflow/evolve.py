@@ -110,10 +110,15 @@ def _retry_requested(state: RunState, event: e.RetryRequested) -> RunState:
         before = steps[name]
         tries = Tries(attempt=before.tries.attempt, since=before.tries.attempt + 1, details=before.tries.details)
         mapped = before.map if before.status in ("failed", "dead_lettered", "cancelled") else None
+        last = before.chunk_last if before.map is None else before.map.last
         if mapped is not None:
-            mapped = replace(mapped, failed={}, first=mapped.last + 1, opened_at=event.at)
+            mapped = replace(mapped, failed={}, first=last + 1, opened_at=event.at)
         steps[name] = StepState(
-            tries=tries, map=mapped, undone=before.undone, undo_last=before.undo_last, strays=before.strays
+            tries=tries,
+            map=mapped,
+            chunk_last=last,
+            undo_last=before.undo_last,
+            strays=before.strays,
         )
     return state.after(
         event,
@@ -142,7 +147,7 @@ def _undo_started(state: RunState, event: e.CompensationStarted) -> RunState:
 
 def _undo_succeeded(state: RunState, event: e.CompensationSucceeded) -> RunState:
     step = state.steps[event.step]
-    done = replace(step, status="compensated", undo=None, undone=step.undone + 1, undo_error=None, map=None)
+    done = replace(step, status="compensated", undo=None, undo_error=None)
     return state.with_step(event, event.step, done)
 
 

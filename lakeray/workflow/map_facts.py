@@ -37,7 +37,10 @@ def _mapped(state: RunState, name: str) -> tuple[StepState, MapState]:
 
 def map_planned(state: RunState, event: e.MapPlanned) -> RunState:
     """The chunks can be worked on."""
+    last = state.steps[event.step].chunk_last
     mapped = MapState(
+        first=last + 1,
+        last=last,
         total=event.total,
         chunk_size=event.chunk_size,
         items=event.items,

@@ -134,9 +134,9 @@ class MapState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step. ``ended`` is the sequence number of the event that ended it: the order of compensation.
 
-    ``permitted``: the precondition held. ``strays`` are child runs that it needs no more. ``undo`` are the attempts at
-    its compensation, ``undo_last`` the highest number of one; ``undone`` counts those that succeeded, ``undo_error``
-    says why the last could not.
+    ``permitted``: the precondition held. ``strays`` are child runs that it needs no more. ``chunk_last`` is the highest
+    number of an attempt at a chunk of earlier maps. ``undo`` are the attempts at its compensation, ``undo_last`` the
+    highest number of one, ``undo_error`` why the last could not.
     """
 
     status: Status = "pending"
@@ -149,12 +149,12 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gate: GateState | None = None
     wait: WaitState | None = None
     map: MapState | None = None
+    chunk_last: int = 0
     child: str | None = None
     strays: tuple[str, ...] = ()
     interrupted: bool = False
     undo: Tries | None = None
     undo_last: int = 0
-    undone: int = 0
     undo_error: Failure | None = None
 
     @property

@@ -14,7 +14,7 @@ import msgspec
 
 from lakeray.workflow.definition import Definition, StepPlan
 from lakeray.workflow.events import ApprovalGiven, Side
-from lakeray.workflow.opening import idempotency_key, ready
+from lakeray.workflow.opening import ready
 from lakeray.workflow.state import RunState, StepState, Tries, child_id
 from lakeray.workflow.timeouts import wake_at
 
@@ -287,7 +287,7 @@ def _undo(state: RunState, name: str, step: StepState, undo: Tries, now: datetim
             step=name,
             attempt=undo.attempt,
             plan=state.plan(name),
-            idempotency_key=f"{idempotency_key(state, name)}/undo",
+            idempotency_key=f"{step.key}/undo",
             output=step.output if step.status == "succeeded" else None,
             begun=undo.started_at is not None,
         )
