@@ -96,11 +96,13 @@ class PlanMap(Work, frozen=True, kw_only=True):
 
 
 class JudgeGate(Work, frozen=True, kw_only=True):
-    """Judge a gate's condition over all facts: ReportVerdict with ``looks``."""
+    """Judge a gate's condition over all facts: ReportVerdict with ``looks``. ``evidence`` is that of the last look."""
 
     looks: int
     plan: StepPlan
     opened_at: datetime
+    deadline: datetime | None = None
+    evidence: Any = None
     approvals: tuple[ApprovalGiven, ...] = ()
 
 
@@ -256,6 +258,8 @@ def _gate(state: RunState, name: str, step: StepState) -> Iterator[Work]:
             looks=gate.looks,
             plan=state.plan(name),
             opened_at=gate.opened_at,
+            deadline=gate.deadline,
+            evidence=gate.evidence,
             approvals=gate.approvals,
         )
 
