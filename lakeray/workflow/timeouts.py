@@ -64,7 +64,7 @@ def dues(state: RunState) -> Iterator[Due]:
     for name, step in state.steps.items():
         if step.undo is not None:
             yield from _of_undo(state, name, step.undo)
-        elif not step.over:
+        elif step.status != "pending" and not step.over:
             yield from _of_step(state, name, step)
 
 

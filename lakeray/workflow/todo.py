@@ -150,7 +150,12 @@ def todo(state: RunState, now: datetime) -> list[Work]:
     """
     if state.ended is not None:
         return []
-    return [work for name, step in state.steps.items() for work in _of_step(state, name, step, now)]
+    return [
+        work
+        for name, step in state.steps.items()
+        if not step.over or step.strays or step.undo is not None
+        for work in _of_step(state, name, step, now)
+    ]
 
 
 def _of_step(state: RunState, name: str, step: StepState, now: datetime) -> Iterator[Work]:

@@ -1,9 +1,8 @@
 """Every event that any version wrote still loads and means the same; histories fold and replay as when they were saved.
 
-``events/`` holds a line for each type in each version, with every field said; ``runs/`` whole histories with what became
-of them. No line is ever changed: a release that cannot read one, or reads it otherwise, is wrong. A new version of a
-type gets lines of its own, which the first test asks for.
-gets lines of its own, which the first test asks for.
+``events/`` holds a line for each type in each version, with every field said; ``runs/`` whole histories with what
+became of them. No line is ever changed: a release that cannot read one, or reads it otherwise, is wrong. A new version
+of a type gets lines of its own, which the first test asks for.
 """
 
 from __future__ import annotations
