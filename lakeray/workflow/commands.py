@@ -222,7 +222,7 @@ AnyCommand = (
     | TerminateRun
     | RetryRun
 )
-_DECODE = msgspec.json.Decoder(AnyCommand).decode
+_DECODER: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -234,6 +234,6 @@ def encode_command(command: Command) -> bytes:
 def decode_command(data: bytes) -> AnyCommand:
     """What ``encode_command`` wrote. Raises ValueError for anything else."""
     try:
-        return _DECODE(data)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"these bytes are no command: {error}") from error
