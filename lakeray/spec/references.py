@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 
 from pydantic import BaseModel
 
@@ -28,6 +29,8 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.data(name, step)
         yield from graph.checks(name, step)
         yield from graph.condition(name, _get(step, "gate"), ("steps", name, "gate"))
+        yield from graph.condition(name, _get(step, "requires"), ("steps", name, "requires"))
+        yield from graph.behind(name).condition(name, _get(step, "ensures"), ("steps", name, "ensures"))
     yield from graph.circles()
     yield from _places(plain)
     yield from _circles(plain)
@@ -57,19 +60,27 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets"})
+_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets", "pools"})
 
 
 class _Graph:
     def __init__(self, data: dict[str, object]) -> None:
         self.steps = _mapping(data.get("steps"))
-        self.names = {kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps")}
+        self.names = {
+            kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps", "pools")
+        }
         strange = [key for key in data if key not in _SECTIONS]
         self.misspelt = {kind for kind in self.names if kind not in data and nearest(kind, strange)}
         self.after = {
             name: [before for before in _list(_get(step, "after")) if isinstance(before, str) and before in self.steps]
             for name, step in self.steps.items()
         }
+
+    def behind(self, name: str) -> _Graph:
+        """The graph for conditions over what a step did: it stands before itself."""
+        found = copy(self)
+        found.after = {**self.after, name: [*self.after[name], name]}
+        return found
 
     def _known(self, loc: Loc, value: object, *kinds: str) -> Iterator[Complaint]:
         names = [name for kind in kinds for name in self.names[kind]]
@@ -96,6 +107,7 @@ class _Graph:
                 of: Loc = (*here, "mask", column, "encrypt", "keys_of")
                 yield from self._known(of, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
+        yield from self._known((*here, "queue", "pool"), _get(step, "queue", "pool"), "pools")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
         for rule, said in _mapping(_get(step, "expect_set")).items():
             reference = _get(said, "references", "to")

@@ -55,6 +55,17 @@ steps:
     mask: {x: {redact: "***"}}
     on_failure: continue
   fan: {map: {over: [1, 2], python: "jobs:work", concurrency: 2}, timeouts: {start_to_close: 1h, heartbeat: 30s}}
+  held:
+    python: "jobs:run"
+    requires: {alignment: align}
+    ensures: {python: "rules:holds"}
+    after: [align]
+    queue: {pool: warehouse, slots: 2, priority: 5, key: orders, limit: 3}
+    breaker: {dependency: warehouse, failures: 3, within: 1m, open_for: 10s}
+    resources: {num_cpus: 0.5, memory: 1000000}
+    retry: {maximum_worker_deaths: 2, jitter: 0.2}
+    compensate: "jobs:undo"
+    compensate_retry: {maximum_attempts: 4}
   nested: {workflow: other.yaml, after: [fan]}
   call: {python: {function: "jobs:run", arguments: {n: 1, name: x, flag: true}}}
   pause: {wait: 10m}
@@ -83,6 +94,7 @@ targets:
   copy: {delta: {uri: s3://elsewhere/a, mode: replace}, retry: {maximum_attempts: 10}}
   bucket: {files: {uri: s3://elsewhere/files, format: csv}}
   stream: {redis: {url: "secret:team/redis", stream: events, max_length: 1000}}
+pools: {warehouse: 4}
 """
 
 
@@ -217,6 +229,14 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
             "steps.s.compensate: withdraw is not built",
         ),
         ("import: {from: r, into: t}, timeouts: {heartbeat: 1s}", "", "steps.s.timeouts: timeouts are not built"),
+        ("import: {from: r, into: t}, requires: {python: 'm:f'}", "", "steps.s.requires: requires is not built"),
+        ("import: {from: r, into: t}, ensures: {python: 'm:f'}", "", "steps.s.ensures: ensures is not built"),
+        ("import: {from: r, into: t}, queue: {key: t}", "", "steps.s.queue: queue is not built"),
+        ("import: {from: r, into: t}, breaker: lake", "", "steps.s.breaker: breaker is not built"),
+        ("import: {from: r, into: t}, resources: {num_cpus: 2}", "", "steps.s.resources: resources is not built"),
+        ("import: {from: r, into: t}, compensate_retry: {jitter: 0}", "", "compensate_retry is not built"),
+        ("import: {from: r, into: t}, retry: {jitter: 0.1}", "", "steps.s.retry.jitter: jitter is not built"),
+        ("import: {from: r, into: t}, retry: {maximum_worker_deaths: 1}", "", "maximum_worker_deaths is not built"),
         ("import: {from: r, into: t}, on_failure: continue", "", "steps.s.on_failure: continue is not built"),
         ("import: {from: r, into: t}, compensate: 'm:f'", "", "steps.s.compensate: m:f is not built"),
         ("wait: 1s", "", "steps.s.wait: steps of kind wait"),
