@@ -37,13 +37,11 @@ from lakeray.state.port import (
     Snapshot,
     shard_of,
 )
-from lakeray.state.redis import records, scripts
+from lakeray.state.redis import FORMAT, PREFIX, records, scripts
 from lakeray.state.redis.failures import address_of, told, translated
 from lakeray.state.redis.settings import durability
 from lakeray.state.redis.writer import Writer
 
-FORMAT: Final = 1
-PREFIX: Final = "lakeray:"
 _SWEPT_AT_ONCE: Final = 1000
 _PATIENCE_S: Final = 10.0
 _LOWEST: Final = "-inf"
