@@ -22,7 +22,7 @@ from lakeray.state.sqlite.owner import OwnerLock
 class Step:
     """From ``to_format - 1`` to ``to_format``; ``what`` says to a person what changes.
 
-    On SQLite a step happens whole or not at all. On Redis one that was interrupted is begun again, so it must bear that.
+    On SQLite a step happens whole or not at all. On Redis one that was interrupted is begun again: it must bear that.
     """
 
     to_format: int
@@ -100,7 +100,7 @@ def _migrate_file(path: Path, steps: Sequence[Step], *, dry_run: bool) -> Migrat
                 connection.execute("COMMIT")
             return _told(found, planned, copy)
     except sqlite3.Error as error:
-        raise schema.unavailable(path, error) from error
+        raise schema.failure(path, error) from error
     finally:
         owner.release()
 

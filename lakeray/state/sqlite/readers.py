@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lakeray.errors import StateUnavailable
-from lakeray.state.sqlite.schema import connect, unavailable
+from lakeray.state.sqlite.schema import connect, failure
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Readers:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise unavailable(self._path, error) from error
+            raise failure(self._path, error) from error
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lakeray.errors import LakerayError, StateUnavailable
 from lakeray.state.crash_points import Passage, crash_point
-from lakeray.state.sqlite.schema import connect, unavailable
+from lakeray.state.sqlite.schema import connect, failure
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -116,9 +116,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, who waits is told
             self._start_over()
             for asked in together:
-                failure = unavailable(self._path, error)
-                failure.__cause__ = error
-                asked.future.set_exception(failure)
+                told = failure(self._path, error)
+                told.__cause__ = error
+                asked.future.set_exception(told)
             return
         for asked, outcome in zip(together, outcomes, strict=True):
             asked.reply(outcome)

@@ -72,10 +72,10 @@ def test_every_step_is_taken_in_order_beside_a_copy_of_before(path: Path, monkey
 def test_a_step_that_fails_leaves_the_format_before_it(path: Path) -> None:
     def fail(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM runs")
-        connection.execute("UPDATE nothing SET x = 1")
+        connection.execute("UPDATE absent SET x = 1")
 
     steps = (STEPS[1], Step(to_format=3, what="?", sqlite=fail, redis=fail))
-    with pytest.raises(StateUnavailable, match="no such table: nothing"):
+    with pytest.raises(StateUnavailable, match="no such table: absent"):
         migrate(f"sqlite:///{path}", dry_run=False, steps=steps)
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
@@ -103,14 +103,12 @@ def test_nobody_may_own_the_store_meanwhile(path: Path) -> None:
 
 
 def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
-    for name, content in (("text", b"hello\n" * 1000), ("other.db", None)):
-        path = tmp_path / name
-        if content is None:
-            with sqlite3.connect(path) as connection:
-                connection.execute("CREATE TABLE mine (x)")
-            content = path.read_bytes()
-        else:
-            path.write_bytes(content)
+    text, other = tmp_path / "text", tmp_path / "other.db"
+    text.write_bytes(b"hello\n" * 1000)
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    for path in (text, other):
+        content = path.read_bytes()
         with pytest.raises(StateFormat, match="is not a state file of lakeray"):
             open_event_store(f"sqlite:///{path}")
         assert path.read_bytes() == content
