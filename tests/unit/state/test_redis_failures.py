@@ -176,16 +176,16 @@ def test_a_server_that_loads_its_data_is_waited_for_by_who_asks(server: Server) 
     with open_event_store(server.url) as store:
         store.append(append(RUN, 0, store.lease(3, "owner", 60)))
         with server.client().pipeline(transaction=False) as others:
-            for number in range(2500):
+            for number in range(12_000):
                 others.set(f"other:{number}", b"")
             others.execute()
         server.kill()
-        server.start("--key-load-delay", "200")  # it looks up every 1,024 commands only
+        server.start("--key-load-delay", "100")  # it looks up every 1,024 commands only
         with pytest.raises(StateUnavailable, match=r"refuses \(LOADING\).*\n  -> it reads its data"):
             store.read(RUN)
         server.kill()
         server.start()
-        assert told(store.read(RUN)) == [(1, "something")]
+        assert eventually(lambda: told(store.read(RUN)), 20) == [(1, "something")]
 
 
 @pytest.mark.parametrize(
