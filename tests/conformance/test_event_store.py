@@ -39,6 +39,7 @@ from tests.conformance.event_stores import (
     sqlite_backend,
     told,
 )
+from tests.forks import exit_code, fork
 from tests.polling import eventually
 
 LONG_S = 3600.0
@@ -74,23 +75,6 @@ def run(store: EventStore) -> str:
 
 def message(message_id: str, **more: object) -> Message:
     return Message(**{"message_id": message_id, "topic": "t", "due_at": NOW, "data": b"m", **more})
-
-
-def in_another_process(work: Callable[[], None]) -> int:
-    """Start ``work`` in a fork; its exit status is for ``ended_well``."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return child
-
-
-def ended_well(child: int) -> bool:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class TestAppend:
@@ -684,8 +668,8 @@ class TestProcesses:
                         except RevisionConflict:
                             pass
 
-        children = [in_another_process(lambda number=number: work(number)) for number in range(3)]
-        assert [ended_well(child) for child in children] == [True] * len(children)
+        children = [fork(lambda number=number: work(number)) for number in range(3)]
+        assert [exit_code(child) for child in children] == [0] * len(children)
         store = backend.open()
         found = store.get("k")
         assert found is not None
@@ -698,8 +682,8 @@ class TestProcesses:
             with open_event_store(backend.uri) as store:
                 store.put(uuid.uuid4().hex, b"", expected=0)
 
-        children = [in_another_process(work) for _ in range(4)]
-        assert [ended_well(child) for child in children] == [True] * len(children)
+        children = [fork(work) for _ in range(4)]
+        assert [exit_code(child) for child in children] == [0] * len(children)
         assert len(backend.open().keys()) == 4
 
     def test_an_owner_that_freezes_is_fenced_or_keeps_all(self, backend: Backend, tmp_path: Path) -> None:
@@ -722,7 +706,7 @@ class TestProcesses:
                 except Fenced:
                     outcome.write_text("fenced")
 
-        child = in_another_process(work)
+        child = fork(work)
         eventually(frozen.exists, 10)
         os.waitpid(child, os.WUNTRACED)
         store = backend.open()
@@ -735,7 +719,7 @@ class TestProcesses:
             lease = eventually(lambda: store.lease(3, "next", LONG_S), 10)
             store.append(append(run, len(store.read(run)), lease, "after"))
         os.kill(child, signal.SIGCONT)
-        assert ended_well(child)
+        assert exit_code(child) == 0
         alone = backend.kind == "sqlite"
         assert outcome.read_text() == ("went on" if alone else "fenced")
         assert told(store.read(run)) == [(1, "before"), (2, "behind" if alone else "after")]

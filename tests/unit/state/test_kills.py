@@ -7,7 +7,6 @@ replies (action ``error``) leave the process alive: it asks again and goes on.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,6 +20,7 @@ from lakeray import failpoints
 from lakeray.errors import LeaseHeld, RevisionConflict, StateUnavailable
 from lakeray.state import Answer, Append, Command, EventStore, Lease, Message, Snapshot, open_event_store
 from tests.conformance.event_stores import NOW, append, run_ids, told
+from tests.forks import exit_code, fork
 from tests.polling import eventually
 
 T = TypeVar("T")
@@ -128,25 +128,21 @@ def check(store: EventStore) -> None:
     assert store.keys() == ["gone", "other"]
 
 
-def forked(uri: str, name: str, count: int) -> int:
+def killed(uri: str, name: str, count: int) -> int:
     """The exit code of a process that is killed on its ``count``-th pass of ``name``."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            failpoints._ARMED[name] = ("kill", count)
-            with open_event_store(uri) as store:
-                work(store, "killed")
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def to_death() -> None:
+        failpoints._ARMED[name] = ("kill", count)
+        with open_event_store(uri) as store:
+            work(store, "killed")
+
+    return exit_code(fork(to_death))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", failpoints.STATE)
 def test_kill(uri: str, name: str, count: int) -> None:
-    assert forked(uri, name, count) == -signal.SIGKILL
+    assert killed(uri, name, count) == -signal.SIGKILL
     with open_event_store(uri) as store:
         eventually(lambda: store.lease(SHARD, "next", TTL_S), 10, every_s=0.002)
         work(store, "next")
@@ -171,7 +167,7 @@ def test_every_crash_point_has_two_sides() -> None:
 
 def test_whoever_is_killed_with_a_lease_keeps_nobody_out_for_long(uri: str) -> None:
     """An embedded store is free at once: the system knows that its owner is dead. A server waits for the lease."""
-    assert forked(uri, "after_append", 1) == -signal.SIGKILL
+    assert killed(uri, "after_append", 1) == -signal.SIGKILL
     with open_event_store(uri) as store:
         if uri.startswith("sqlite"):
             store.lease(SHARD, "next", TTL_S)

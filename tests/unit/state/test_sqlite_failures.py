@@ -7,7 +7,7 @@ import resource
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from lakeray.state import Append, Snapshot, open_event_store
 from lakeray.state.sqlite import schema, writer
 from lakeray.state.sqlite.store import SqliteStore
 from tests.conformance.event_stores import append, run_ids, told
+from tests.forks import exit_code, fork
 
 RUN = run_ids(3, 16, 1)[0]
 
@@ -30,21 +31,6 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[SqliteStore]:
     with SqliteStore(path) as store:
         yield store
-
-
-def in_a_fork(work: Callable[[], None]) -> int:
-    """The exit code of a fork that does ``work``; what goes wrong there is printed."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException as error:  # noqa: BLE001 - the fork ends here
-            os.write(2, f"in the fork: {error!r}\n".encode())
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def until_refused(store: SqliteStore, number: int = 0) -> Append:
@@ -79,7 +65,7 @@ def test_a_file_that_may_not_grow_loses_nothing(path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             goes_on(store, refused)
 
-    assert in_a_fork(work) == 0
+    assert exit_code(fork(work)) == 0
 
 
 def test_a_full_disk_says_so_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +104,7 @@ def test_a_folder_that_may_not_be_written_says_so() -> None:
                     open_event_store(uri).put("k", b"", expected=0)
                 assert refused.value.hint, refused.value
 
-        assert in_a_fork(work) == 0
+        assert exit_code(fork(work)) == 0
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
@@ -205,7 +191,7 @@ def test_the_owner_of_a_file_is_named_and_gone_with_its_process(path: Path) -> N
         SqliteStore(path).lease(3, "first", 3600)
         os.kill(os.getpid(), 9)
 
-    assert in_a_fork(work) == -9
+    assert exit_code(fork(work)) == -9
     with SqliteStore(path) as store:
         store.lease(3, "second", 3600)
         with SqliteStore(path) as another, pytest.raises(LeaseHeld, match=f"second, process {os.getpid()} on "):
