@@ -197,6 +197,17 @@ class TestAppend:
             futures[0].result(30)
         assert [future.result(30).sequence for future in futures[1:]] == [1] * 29
 
+    def test_an_append_that_cannot_be_stored_spoils_none_beside_it(self, store: EventStore, lease: Lease) -> None:
+        names = run_ids(3, store.shards, 20)
+        wrong = append(names[0], 0, lease, started_at=NOW.replace(tzinfo=None))
+        good = [append(name, 0, lease) for name in names[1:]]
+        futures = [store.submit(item) for item in good[:10]]
+        with pytest.raises(TypeError):
+            store.append(wrong)
+        futures += [store.submit(item) for item in good[10:]]
+        assert [future.result(30).sequence for future in futures] == [1] * 19
+        assert store.read(names[0]) == []
+
     def test_of_racing_threads_one_wins_each_place(self, store: EventStore, lease: Lease, run: str) -> None:
         def race(thread: int) -> int:
             won = 0
@@ -242,6 +253,20 @@ class TestLease:
         epochs = [store.lease(3, "owner", LONG_S).epoch for _ in range(5)]
         assert epochs == sorted(set(epochs))
         assert epochs[0] > before
+
+    def test_leases_go_on_when_the_clock_stands_still_or_goes_back(
+        self, backend: Backend, store: EventStore, run: str
+    ) -> None:
+        """Only a state file's clock can be moved; on a server the leases follow each other within its microseconds."""
+        taken = []
+        for number in range(6):
+            backend.pass_time(-600 if backend.kind == "sqlite" and number == 3 else 0)
+            taken.append(store.lease(3, "owner", LONG_S))
+            if number % 2:
+                store.append(append(run, number // 2, taken[-1], "x"))
+        epochs = [lease.epoch for lease in taken]
+        assert epochs == sorted(set(epochs))
+        assert [event.sequence for event in store.feed(3, 0, 10)] == [1, 2, 3]
 
     def test_a_renewed_lease_keeps_its_epoch(self, backend: Backend, store: EventStore, run: str) -> None:
         lease = store.lease(3, "one", 0.2)

@@ -30,7 +30,7 @@ from tests.servers import RedisServer
 SHARD = 3
 RUNS = run_ids(SHARD, 16, 4)
 OFTEN = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 

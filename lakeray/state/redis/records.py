@@ -14,9 +14,9 @@ pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
 
 
-def append_arguments(append: Append, floor: int) -> list[Any]:
-    """The arguments of ``append.lua``; ``floor`` is the highest position of the shard that was acknowledged."""
-    arguments: list[Any] = [append.run_id, append.append_id, append.expected, append.epoch, floor]
+def append_arguments(append: Append) -> list[Any]:
+    """The arguments of ``append.lua`` behind the first, the highest position of the shard that was acknowledged."""
+    arguments: list[Any] = [append.run_id, append.append_id, append.expected, append.epoch]
     arguments += (packed_head(append.head), len(append.events), len(append.messages), len(append.answers))
     for event in append.events:
         arguments += (event.type, event.version, to_us(event.at), event.data)

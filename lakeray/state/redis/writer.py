@@ -6,26 +6,25 @@ is on its way, what else is asked for waits and goes with the next (group commit
 
 from __future__ import annotations
 
-import queue
-import threading
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 
-from lakeray.errors import StateUnavailable
 from lakeray.state.crash_points import crash_point
 from lakeray.state.port import Append, Appended
 from lakeray.state.redis.failures import translated
 from lakeray.state.redis.records import append_arguments
 from lakeray.state.redis.replies import appended
 from lakeray.state.redis.scripts import call_many
+from lakeray.state.together import Together
 
 _AT_ONCE = 256
 
 
 class _Asked(NamedTuple):
     append: Append
+    arguments: list[Any]
     shard: int
     future: Future[Appended]
 
@@ -35,52 +34,23 @@ class Writer:
 
     def __init__(self, client: Any, address: str, prefix: str) -> None:
         self._client, self._address, self._prefix = client, address, prefix
-        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._closed = False
-        self._lock = threading.Lock()
         self.floors: dict[int, int] = {}
-        self._thread = threading.Thread(target=self._run, name="state-writer redis", daemon=True)
-        self._thread.start()
+        self._together = Together(f"the store at {address}", self._send, at_once=_AT_ONCE)
 
     def submit(self, append: Append, shard: int) -> Future[Appended]:
         """Where the append came to lie, once the server has said so."""
         crash_point("before", "append")
-        asked = _Asked(append, shard, Future())
-        with self._lock:
-            if self._closed:
-                raise StateUnavailable(f"the store at {self._address} was closed", hint="open the store again")
-            self._asked.put(asked)
+        asked = _Asked(append, append_arguments(append), shard, Future())
+        self._together.ask(asked)
         return asked.future
 
     def close(self) -> None:
         """Finish what was submitted."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._asked.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        going_on = True
-        while going_on:
-            together = [self._asked.get()]
-            while len(together) < _AT_ONCE:
-                try:
-                    together.append(self._asked.get_nowait())
-                except queue.Empty:
-                    break
-            going_on = None not in together
-            asked = [item for item in together if item is not None and item.future.set_running_or_notify_cancel()]
-            if asked:
-                self._send(asked)
+        self._together.close()
 
     def _send(self, together: list[_Asked]) -> None:
         try:
-            sent = [
-                (f"{self._prefix}{{{item.shard}}}:", append_arguments(item.append, self._floor(item.shard)))
-                for item in together
-            ]
-            replies = call_many(self._client, "append", sent)
+            replies = call_many(self._client, "append", [self._sent(item) for item in together])
         except Exception as error:  # noqa: BLE001 - whatever it is, who waits is told
             for item in together:
                 item.future.set_exception(_failure(self._address, error))
@@ -94,6 +64,9 @@ class Writer:
             else:
                 self.floors[item.shard] = max(self._floor(item.shard), done.position)
                 item.future.set_result(done)
+
+    def _sent(self, item: _Asked) -> tuple[str, list[Any]]:
+        return f"{self._prefix}{{{item.shard}}}:", [self._floor(item.shard), *item.arguments]
 
     def _floor(self, shard: int) -> int:
         return self.floors.get(shard, 0)

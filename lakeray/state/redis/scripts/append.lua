@@ -1,8 +1,8 @@
--- One append: all of it or nothing. KEYS[1]: the shard's prefix. ARGV: run, append, expected sequence, epoch, position
--- that was acknowledged, head (MessagePack), how many events, messages and answers; then of every event type, version,
+-- One append: all of it or nothing. KEYS[1]: the shard's prefix. ARGV: position that was acknowledged, run, append,
+-- expected sequence, epoch, head (MessagePack), how many events, messages and answers; then of every event type, version,
 -- microseconds, data; of every message id, microseconds, attempts, data; of every answer command, data.
-local prefix, id, append_id, packed = KEYS[1], ARGV[1], ARGV[2], ARGV[6]
-local expected, wanted_epoch, floor = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local prefix, id, append_id, packed = KEYS[1], ARGV[2], ARGV[3], ARGV[6]
+local floor, expected, wanted_epoch = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local count, messages, answers = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local run, stream = prefix .. 'run:' .. id, prefix .. 'events:' .. id
 local function int(number) return string.format('%.0f', number) end  -- tostring() keeps 14 digits only

@@ -8,7 +8,7 @@ local row = redis.call('HMGET', prefix .. 'shard', 'epoch', 'position', 'until',
 local epoch, position, till = tonumber(row[1] or 0), tonumber(row[2] or 0), tonumber(row[3] or 0)
 if till > now and row[4] ~= owner then return {'held', row[4], till} end
 epoch = math.max(epoch + 1, now)
-local began = math.max(position, epoch)
+local began = math.max(position + 1, epoch)
 redis.call('HSET', prefix .. 'shard', 'epoch', int(epoch), 'owner', owner, 'until', int(now + ttl), 'position', int(began))
 redis.call('ZADD', prefix .. 'terms', int(began), int(began) .. ' ' .. int(position))
 redis.call('ZREMRANGEBYRANK', prefix .. 'terms', 0, -1001)
