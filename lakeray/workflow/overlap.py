@@ -1,7 +1,8 @@
 """What happens when a run is due while another of the same schedule or trigger goes on.
 
-The six policies of Temporal's schedules, as pure values. Whoever carries the actions out may be killed at any point and
-do them again: a run's id comes from its fire's key, cancelling twice is cancelling once.
+The six policies of Temporal's schedules, as pure values. A lane is kept before its actions are carried out; whoever is
+killed in between, or takes the lane over, carries out ``unfinished`` again: a run's id comes from its fire's key, so
+that beginning it twice is beginning it once, and so it is with cancelling.
 """
 
 from __future__ import annotations
@@ -31,15 +32,20 @@ class Fire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Runs of one schedule or trigger, by their fires' keys.
+    """Runs of one schedule or trigger, by their fires.
 
-    ``running`` were begun and have not ended, ``stopping`` are those of them that were asked to end, ``waiting`` begin
-    when nothing runs, oldest first.
+    ``running`` were begun and have not ended; ``cancelling`` and ``terminating`` are the keys of those of them that
+    were asked to end. ``waiting`` begin when nothing runs, oldest first.
     """
 
-    running: tuple[str, ...] = ()
-    stopping: tuple[str, ...] = ()
+    running: tuple[Fire, ...] = ()
+    cancelling: tuple[str, ...] = ()
+    terminating: tuple[str, ...] = ()
     waiting: tuple[Fire, ...] = ()
+
+    def runs(self, key: str) -> bool:
+        """Whether the run of ``key`` goes on."""
+        return any(fire.key == key for fire in self.running)
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -72,32 +78,33 @@ Action = Start | Skip | Cancel | Terminate
 
 def fired(lane: Lane, policy: Overlap, fire: Fire) -> tuple[Lane, tuple[Action, ...]]:
     """What a fire does. One that is known already does nothing more."""
-    if fire.key in lane.running or any(fire.key == other.key for other in lane.waiting):
+    if lane.runs(fire.key) or any(fire.key == other.key for other in lane.waiting):
         return lane, ()
     if policy == "allow_all" or not (lane.running or lane.waiting):
-        return _with(lane, running=(*lane.running, fire.key)), (Start(fire=fire),)
+        return _with(lane, running=(*lane.running, fire)), (Start(fire=fire),)
     if policy == "skip":
         return lane, (Skip(fire=fire, reason="another run goes on"),)
     if policy in ("buffer_one", "buffer_all"):
         return _buffered(lane, fire, most=1 if policy == "buffer_one" else MOST_WAITING)
-    asked = tuple(key for key in lane.running if key not in lane.stopping)
     overtaken = tuple(Skip(fire=other, reason="a later one came before it began") for other in lane.waiting)
-    stopping = (*lane.stopping, *asked)
+    going = [other.key for other in lane.running if other.key not in lane.terminating]
     if policy == "terminate_other":
-        begun = Lane(running=(*lane.running, fire.key), stopping=stopping)
-        return begun, (*overtaken, *(Terminate(key=key) for key in lane.running), Start(fire=fire))
-    return (
-        _with(lane, stopping=stopping, waiting=(fire,)),
-        (*overtaken, *(Cancel(key=key) for key in asked)),
-    )
+        ending = tuple(Terminate(key=key) for key in going)
+        terminating = (*lane.terminating, *going)
+        after = _with(lane, running=(*lane.running, fire), terminating=terminating, waiting=())
+        return after, (*overtaken, *ending, Start(fire=fire))
+    asked = tuple(key for key in going if key not in lane.cancelling)
+    after = _with(lane, cancelling=(*lane.cancelling, *asked), waiting=(fire,))
+    return after, (*overtaken, *(Cancel(key=key) for key in asked))
 
 
 def ended(lane: Lane, key: str, *, hold: bool = False) -> tuple[Lane, tuple[Action, ...]]:
     """What the end of a run does: when nothing runs any more, the oldest that waits begins, unless ``hold``."""
-    left = _with(
-        lane,
-        running=tuple(other for other in lane.running if other != key),
-        stopping=tuple(other for other in lane.stopping if other != key),
+    left = Lane(
+        running=tuple(other for other in lane.running if other.key != key),
+        cancelling=tuple(other for other in lane.cancelling if other != key),
+        terminating=tuple(other for other in lane.terminating if other != key),
+        waiting=lane.waiting,
     )
     return (left, ()) if hold else released(left)
 
@@ -107,7 +114,16 @@ def released(lane: Lane) -> tuple[Lane, tuple[Action, ...]]:
     if lane.running or not lane.waiting:
         return lane, ()
     first, *rest = lane.waiting
-    return _with(lane, running=(first.key,), waiting=tuple(rest)), (Start(fire=first),)
+    return _with(lane, running=(first,), waiting=tuple(rest)), (Start(fire=first),)
+
+
+def unfinished(lane: Lane) -> tuple[Action, ...]:
+    """What a lane that was kept may still have to be done, or done again."""
+    return (
+        *(Start(fire=fire) for fire in lane.running),
+        *(Cancel(key=key) for key in lane.cancelling),
+        *(Terminate(key=key) for key in lane.terminating),
+    )
 
 
 def _buffered(lane: Lane, fire: Fire, *, most: int) -> tuple[Lane, tuple[Action, ...]]:

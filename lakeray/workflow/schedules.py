@@ -179,7 +179,7 @@ def run_ended(
 ) -> tuple[ScheduleState, tuple[Action, ...]]:
     """The run that was begun for ``key`` has ended; one that waits begins, unless this failure pauses the schedule."""
     paused = state.paused
-    if failed and schedule.pause_on_failure and key in state.lane.running:
+    if failed and schedule.pause_on_failure and state.lane.runs(key):
         paused = f"the run of {key} failed"
     lane, actions = ended(state.lane, key, hold=paused is not None)
     return msgspec.structs.replace(state, lane=lane, paused=paused), actions

@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lakeray.workflow.overlap import MOST_WAITING, Cancel, Fire, Lane, Skip, Start, Terminate, ended, fired, share
+from lakeray.workflow.overlap import (
+    MOST_WAITING,
+    Cancel,
+    Fire,
+    Lane,
+    Skip,
+    Start,
+    Terminate,
+    ended,
+    fired,
+    share,
+    unfinished,
+)
 
 AT = datetime(2025, 1, 1, tzinfo=UTC)
 POLICIES = ["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
@@ -44,6 +56,7 @@ def _short(action) -> str:
         ("cancel_other", "+a +b +c -a -c", "start:a cancel:a skip:b start:c"),
         ("cancel_other", "+a +b -a +c -b", "start:a cancel:a start:b cancel:b start:c"),
         ("terminate_other", "+a +b -a +c", "start:a terminate:a start:b terminate:b start:c"),
+        ("terminate_other", "+a +b +c", "start:a terminate:a start:b terminate:b start:c"),
         ("allow_all", "+a +b -a +c", "start:a start:b start:c"),
     ],
 )
@@ -60,13 +73,13 @@ def test_a_fire_that_is_found_twice_is_one(policy):
 
 
 def test_waiting_has_an_end_that_is_said():
-    lane = Lane(running=("a",), waiting=tuple(fire(str(n)) for n in range(MOST_WAITING)))
+    lane = Lane(running=(fire("a"),), waiting=tuple(fire(str(n)) for n in range(MOST_WAITING)))
     _, (action,) = fired(lane, "buffer_all", fire("z"))
     assert action == Skip(fire=fire("z"), reason=f"{MOST_WAITING} wait already")
 
 
 def test_the_end_of_a_stranger_begins_nothing_that_waits_for_others():
-    lane = Lane(running=("a",), waiting=(fire("b"),))
+    lane = Lane(running=(fire("a"),), waiting=(fire("b"),))
     assert ended(lane, "manual") == (lane, ())
 
 
@@ -98,14 +111,18 @@ class Account:
                 self.skipped.add(action.fire.key)
             else:
                 assert action.key in self.going, self.told
-                assert isinstance(action, Terminate) or action.key not in self.asked, self.told
+                assert action.key not in self.asked, self.told
                 self.asked.add(action.key)
 
     def audit(self):
         waiting = [item.key for item in self.lane.waiting]
         every = [*self.begun, *self.skipped, *waiting]
         assert sorted(every) == [f"{n:03}" for n in range(1, self.count + 1)], self.told
-        assert set(self.lane.running) == self.going, self.told
+        assert {item.key for item in self.lane.running} == self.going, self.told
+        left = unfinished(self.lane)
+        assert {action.fire.key for action in left if isinstance(action, Start)} == self.going, self.told
+        ending = {action.key for action in left if isinstance(action, Cancel | Terminate)}
+        assert ending == self.asked & self.going, f"{self.told}: whoever takes over does it again"
         assert not waiting or self.going, f"{self.told}: something waits for nothing"
         assert self.begun == sorted(self.begun), self.told
         most = {"buffer_one": 1, "cancel_other": 1, "buffer_all": self.count}.get(self.policy, 0)
@@ -139,3 +156,12 @@ def test_chance_is_spread_evenly_and_repeats():
     assert [sum(k / 4 <= value < (k + 1) / 4 for value in drawn) // 100 for k in range(4)] == pytest.approx(
         [10] * 4, abs=1
     )
+
+
+def test_a_policy_that_was_changed_while_something_waited_ends_well():
+    lane, _ = fired(Lane(), "cancel_other", fire("a"))
+    lane, _ = fired(lane, "cancel_other", fire("b"))
+    lane, actions = fired(lane, "terminate_other", fire("c"))
+    assert [_short(action) for action in actions] == ["skip:b", "terminate:a", "start:c"]
+    lane, actions = ended(lane, "a")
+    assert (actions, lane) == ((), Lane(running=(fire("c"),)))
