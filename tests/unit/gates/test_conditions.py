@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -106,6 +108,22 @@ def test_a_rule_that_would_go_on_for_very_long_is_unknown_soon():
     assert "budget" in judgement.reason
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "int(steps.ingest.output.secret) > 0",
+        "steps.ingest.output.secret > 1",
+        "timestamp(steps.ingest.output.secret) < now",
+        "'x'.matches(steps.ingest.output.secret + '(')",
+        "arguments.odd == 1",
+    ],
+)
+def test_a_rule_that_fails_quotes_no_value(rule):
+    judgement = told({"business_rule": rule}, arguments={"odd": {"hunter2": object()}})
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert "hunter2" not in repr(judgement)
+
+
 def test_the_evidence_of_a_rule_has_the_numbers_that_it_names_and_no_output():
     rule = 'steps.ingest.rows_written > 1 && steps["in-gest"].state == "skipped" && steps.ingest.output.secret != ""'
     (evidence,) = told({"business_rule": rule}).evidence
@@ -123,6 +141,20 @@ def test_the_evidence_of_quality_has_the_number_and_the_bounds():
         "at_least": 0.995,
         "at_most": None,
     }
+
+
+def test_conditions_are_looked_at_side_by_side_where_the_caller_has_a_pool():
+    """Each of two functions waits for the other to be called as well."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting:
+        def call(self, function, arguments, facts):
+            both.wait()
+            return True
+
+    gate = condition({"all": [{"python": "m:f"}, {"python": "m:g"}]})
+    with ThreadPoolExecutor(2) as pool:
+        assert evaluate(gate, facts(), functions=Meeting(), each=pool.map).outcome == "passed"
 
 
 class Answers:
