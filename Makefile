@@ -23,7 +23,7 @@ demo: $(STAMP) ## Generate a sample lake, import it, import what is new, show th
 
 .PHONY: test
 test: $(STAMP) servers ## Every server the tests need, then the tests (about ten minutes)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 ##@ Before a change lands
 .PHONY: lint

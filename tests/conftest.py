@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.servers import AzureServer, S3Server, ServerMissing, start_azurite, start_s3
+
+# Explaining a failure traces every line of lakeray: it takes so long that the timeout hides what failed.
+settings.register_profile("lakeray", settings(), phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("lakeray")
 
 CLOUD_PREFIXES = ("AWS_", "AZURE_", "AZURITE_")
 

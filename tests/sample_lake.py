@@ -23,6 +23,7 @@ from lakeray.importer.recording.ledger import latest
 from lakeray.lake import Lake
 from lakeray.objects import delta_uri, join, open_store, relative, storage_options
 from lakeray.runtime.summary import RunSummary
+from tests import commands
 
 MALFORMED = b'{"id": 1, "amount": \n'
 WITHIN_S = 240
@@ -150,11 +151,18 @@ steps:
         mine = {"LAKERAY_EXECUTOR": "inline", "LAKERAY_STATE": f"sqlite:///{self.folder}/state.db"}
         return {**os.environ, **mine, **env}
 
-    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        """Start `lakeray run`, or `lakeray` with ``arguments``, as the leader of a new process group."""
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str] | commands.Started:
+        """Start `lakeray run`, or `lakeray` with ``arguments``, as the leader of a new process group.
+
+        Where Ray plays a part the process starts from nothing, as a user's does.
+        """
+        arguments = arguments or ("run", str(self.workflow), "--json")
+        environment = self.environment(**env)
+        if environment["LAKERAY_EXECUTOR"] == "inline":
+            return commands.lakeray(*arguments, env=environment, cwd=self.folder)
         return subprocess.Popen(
-            [sys.executable, "-m", "lakeray", *(arguments or ("run", str(self.workflow), "--json"))],
-            env=self.environment(**env),
+            [sys.executable, "-m", "lakeray", *arguments],
+            env=environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -259,7 +267,9 @@ def check_together(lakes: list[SampleLake]) -> None:
         lake.check_folder()
 
 
-def finished(process: subprocess.Popen[str], within_s: float = WITHIN_S) -> subprocess.CompletedProcess[str]:
+def finished(
+    process: subprocess.Popen[str] | commands.Started, within_s: float = WITHIN_S
+) -> subprocess.CompletedProcess[str]:
     """The process at its end; it is killed when that does not come."""
     try:
         out, err = process.communicate(timeout=within_s)
@@ -271,7 +281,7 @@ def finished(process: subprocess.Popen[str], within_s: float = WITHIN_S) -> subp
 
 
 @contextmanager
-def killed_at_the_end(*processes: subprocess.Popen[str]) -> Iterator[None]:
+def killed_at_the_end(*processes: subprocess.Popen[str] | commands.Started) -> Iterator[None]:
     """No process outlives the block, frozen ones neither."""
     try:
         yield

@@ -35,10 +35,11 @@ def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._
     with _Signals(leave) as signals:
         run = signals.run = start()
         while True:
+            over = run.done  # looked up before the wait: a run may end between the two
             try:
                 return run.result(timeout=_LOOK_UP_S)
             except TimeoutError:
-                if run.done:
+                if over:
                     raise
             except Cancelled:
                 return run.summary

@@ -58,6 +58,7 @@ def test_random_kills(tmp_path, s3_server, cloud_environment, capsys):
 def new_lake(root, folder):
     lake = SampleLake(root=root, folder=folder, batch_objects=2)
     lake.add("first.json")
+    lake.run_to_the_end()  # also starts the process that the measured ones are forked from
     return lake
 
 

@@ -20,7 +20,7 @@ from tests.sample_lake import SampleLake, data_files, finished, killed_at_the_en
 pytestmark = pytest.mark.ray
 
 MARK = "TEST_OF_LAKERAY"
-WITHIN_S = 30
+WITHIN_S = 90
 GONE_WITHIN_S = 120
 """Ray's agents of a driver that was killed alone look for their GCS for ten seconds to a minute before they end."""
 

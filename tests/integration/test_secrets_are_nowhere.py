@@ -30,6 +30,8 @@ from deltalake import DeltaTable
 from lakeray.importer.protection.keyring import Keyring
 from lakeray.security.secrets import Secret
 from lakeray.security.wrapping import WrappingKey
+from tests import commands
+from tests.sample_lake import finished
 
 PLANT = "zq7plant"
 NUMBERS = ("5551234987", "73218841")
@@ -124,10 +126,12 @@ class Planted:
             "LAKERAY_METRICS_FILE": f"{self.folder}/lake/m.prom",
             **environment,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "lakeray", *arguments], env=env, capture_output=True, check=False, timeout=240
-        )
-        self.said.append((done.stdout + done.stderr).decode(errors="replace"))
+        if env["LAKERAY_EXECUTOR"] == "inline":
+            done = finished(commands.lakeray(*arguments, env=env, cwd=self.folder))
+        else:
+            command = [sys.executable, "-m", "lakeray", *arguments]
+            done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, check=False)
+        self.said.append(done.stdout + done.stderr)
         assert code is None or done.returncode == code, self.said[-1]
 
     def left(self) -> Iterator[tuple[str, bytes]]:
@@ -170,14 +174,13 @@ def planted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Planted]
     shutil.rmtree(ray, ignore_errors=True)
 
 
-@pytest.mark.parametrize(
-    "planted", ["inline", pytest.param("tasks", marks=pytest.mark.ray), pytest.param("dataset", marks=pytest.mark.ray)],
-    indirect=True,
-)  # fmt: skip
+@pytest.mark.parametrize("planted", ["inline", pytest.param("tasks", marks=pytest.mark.ray)], indirect=True)
 def test_planted_secrets_are_nowhere(planted: Planted) -> None:
     report = str(planted.folder / "lake" / "report")
     planted.command("run", planted.file(), "--json", code=None, LAKERAY_FAILPOINTS="before_commit=kill")
-    planted.command("run", planted.file(), "--report", "html", "--output", f"{report}.html", "--log-format", "json")
+    dataset = {} if planted.executor == "inline" else {"LAKERAY_EXECUTOR": "dataset"}
+    html = ("--report", "html", "--output", f"{report}.html")
+    planted.command("run", planted.file(), *html, "--log-format", "json", **dataset)
     for kind in ("json", "csv"):
         DeltaTable(planted.table(kind)).alter.add_constraint({"low": "id < 900", "named": "email <> 'x'"})
     rows = [person(20), person(950), person("not a number"), person(23, phone=PLANT)]
@@ -208,9 +211,9 @@ def look_at_everything(planted: Planted) -> None:
         ("tables", "history", file, "people_json"), ("tables", "tags", file, "people_csv"),
         ("outputs", "list", file, "--step", "csv"), ("outputs", "clean", file, "--step", "json"),
     ):  # fmt: skip
-        planted.command(*arguments, "--json")
-    planted.command("quarantine", "list", file)
-    planted.command("ledger", "show", file, "--step", "json")
+        planted.command(*arguments, "--json", LAKERAY_EXECUTOR="inline")
+    planted.command("quarantine", "list", file, LAKERAY_EXECUTOR="inline")
+    planted.command("ledger", "show", file, "--step", "json", LAKERAY_EXECUTOR="inline")
 
 
 def quarantined(planted: Planted) -> set[str]:

@@ -93,6 +93,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self.lake.raw.mkdir()
         self.oracle = Oracle()
         self.next_id = 0
+        self.feed_from, self.before_feed = 0, Counter[int]()
 
     def teardown(self):
         self.disarm()
@@ -148,7 +149,9 @@ class MirrorMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.exists)
     @rule()
     def vacuum(self):
+        """Change data goes with it, so that the feed begins behind it."""
         TableOf(self.lake.table_uri).vacuum(0, dry_run=False)
+        self.feed_from, self.before_feed = DeltaTable(self.lake.table_uri).version() + 1, self.ids()
 
     @precondition(lambda self: self.exists)
     @rule()
@@ -205,7 +208,7 @@ class MirrorMachine(RuleBasedStateMachine):
         if not self.exists:
             assert not self.oracle.listed
             return
-        ids = Counter(self.lake.rows("id") if "id" in self.lake.schema() else [])
+        ids = self.ids()
         found = self.lake.quarantined("object_etag", "row")
         refused = Counter((row["object_etag"], row["row"]) for row in found)
         assert set(ids.values()) <= {1}, ids
@@ -215,6 +218,9 @@ class MirrorMachine(RuleBasedStateMachine):
         assert set(ids) == {number for version in shown for number in version.ids}
         assert set(refused) == {(version.etag, row) for version in shown for row in version.refused}
         self.check_feed(ids)
+
+    def ids(self) -> Counter[int]:
+        return Counter(self.lake.rows("id") if "id" in self.lake.schema() else [])
 
     def shown(self, outcomes: dict[str, str]) -> list[Version]:
         """The versions whose rows must be there, one a name."""
@@ -235,11 +241,12 @@ class MirrorMachine(RuleBasedStateMachine):
         return found
 
     def check_feed(self, ids: Counter[int]) -> None:
-        """Inserts less deletes are what is there."""
-        if not self.feed:
+        """What was there when the feed began, with its inserts, less its deletes, is what is there."""
+        table = DeltaTable(self.lake.table_uri)
+        if not self.feed or table.version() < self.feed_from:
             return
-        feed = pa.table(DeltaTable(self.lake.table_uri).load_cdf(starting_version=0).read_all())
-        total: Counter[int] = Counter()
+        feed = pa.table(table.load_cdf(starting_version=self.feed_from).read_all())
+        total = Counter(self.before_feed)
         for kind, number in zip(feed["_change_type"].to_pylist(), feed["id"].to_pylist(), strict=True):
             total[number] += {"insert": 1, "delete": -1}[kind]
         assert +total == ids

@@ -118,6 +118,19 @@ def test_the_first_signal_cancels_and_says_how_to_go_on(lake, tell, number):
     assert signal.getsignal(number) is before
 
 
+def test_a_run_that_ends_just_as_the_wait_for_it_does_has_ended_well():
+    class Late:
+        done = False
+
+        def result(self, timeout):
+            if not self.done:
+                self.done = True
+                raise TimeoutError
+            return "summary"
+
+    assert interrupts.result_of(Late) == "summary"  # type: ignore[arg-type, comparison-overlap]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_second_signal_leaves_at_once(capfd, number, code):
     left: list[int] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from lakeray.delta.table import require_table
 from lakeray.errors import SpecError
 from lakeray.importer.protection.rotation import KeysOf
 from lakeray.security.field_keys import CIPHERTEXT, KeyUnavailable
+from tests import commands
+from tests.sample_lake import finished
 from tests.unit.importer.small_lake import SmallLake, lines
 
 OLD, NEW = "0" * 32, "1" * 32
@@ -158,14 +159,13 @@ def command(lake: SmallLake, *arguments: str, **environment: str) -> subprocess.
     file = lake.folder / "w.json"
     workflow = lake.workflow()
     file.write_text(workflow.model_dump_json(by_alias=True, exclude_unset=True))
-    return subprocess.run(
-        [sys.executable, "-m", "lakeray", *(str(file) if item == "FILE" else item for item in arguments), "--json"],
+    started = commands.lakeray(
+        *(str(file) if item == "FILE" else item for item in arguments),
+        "--json",
         env={**os.environ, "LAKERAY_EXECUTOR": "inline", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+        cwd=Path.cwd(),
     )
+    return finished(started)
 
 
 ROTATION = ("keys", "rotate", "FILE", "--to", "env:NEW", "--reencrypt")

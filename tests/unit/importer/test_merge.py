@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +21,7 @@ from lakeray.importer.merge import attempt as merge_attempt
 from lakeray.importer.merge import batch as merge_batch
 from lakeray.importer.merge.tombstones import tombstones_uri
 from lakeray.importer.upkeep.optimize import optimize
+from tests.commands import python
 from tests.sample_lake import read
 from tests.unit.delta.readers import READERS
 from tests.unit.importer.small_lake import SmallLake, balance, lines
@@ -339,9 +337,7 @@ def test_a_kill_at_any_point_loses_nothing_and_repeats_nothing(tmp_path, mode, n
     lake.put("c", lines({"id": 1, "seq": 2, "v": "late"}, {"id": 3, "seq": 1, "v": "d"}, {"id": 3, "seq": 2, "v": "e"}))
 
     def run(armed):
-        command = [sys.executable, "-c", WORKFLOW, str(tmp_path), json.dumps(PLANS[mode])]
-        environment = {**os.environ, "LAKERAY_FAILPOINTS": armed, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        return python(WORKFLOW, str(tmp_path), json.dumps(PLANS[mode]), LAKERAY_FAILPOINTS=armed)
 
     killed = run(f"{name}=kill:2")
     assert killed.returncode == -9, killed.stderr

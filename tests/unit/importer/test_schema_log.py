@@ -6,10 +6,7 @@ records the batch from the winner's result, log included.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from lakeray.delta.table import open_table
 from lakeray.errors import ExactlyOnceError
 from lakeray.importer.recording.amend import LedgerOf
 from lakeray.importer.schema.log import versions
+from tests.commands import python
 from tests.unit.importer.small_lake import SmallLake, lines
 
 
@@ -124,8 +122,7 @@ def test_killed_before_the_batch_is_recorded(lake, name):
         "import sys; from pathlib import Path; from tests.unit.importer.small_lake import SmallLake;"
         "SmallLake(Path(sys.argv[1])).run()"
     )
-    environment = {**os.environ, "LAKERAY_FAILPOINTS": f"{name}=kill"}
-    done = subprocess.run([sys.executable, "-c", code, str(lake.folder)], env=environment, check=False)
-    assert done.returncode == -9
+    done = python(code, str(lake.folder), LAKERAY_FAILPOINTS=f"{name}=kill")
+    assert done.returncode == -9, done.stderr
     lake.run()
     assert told(lake) == [(1, 1, "added id (int64)", "a.json"), (2, 2, "added x (int64)", "b.json")]

@@ -8,9 +8,6 @@ table to what it would have been.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import deltalake
@@ -23,6 +20,7 @@ from lakeray.delta.table import open_table
 from lakeray.delta.upkeep import live_files
 from lakeray.errors import ColumnRetyped
 from lakeray.importer import batch as batch_module
+from tests.commands import python
 from tests.unit.delta.readers import READERS, rows
 from tests.unit.importer.small_lake import SmallLake, lines
 
@@ -190,9 +188,8 @@ def test_killed_while_a_column_is_widened(lake, name):
         "import sys; from pathlib import Path; from tests.unit.importer.small_lake import SmallLake;"
         f"SmallLake(Path(sys.argv[1]), source={REWRITE!r}).run()"
     )
-    environment = {**os.environ, "LAKERAY_FAILPOINTS": f"{name}=kill"}
-    done = subprocess.run([sys.executable, "-c", code, str(lake.folder)], env=environment, check=False)
-    assert done.returncode == -9
+    done = python(code, str(lake.folder), LAKERAY_FAILPOINTS=f"{name}=kill")
+    assert done.returncode == -9, done.stderr
     lake.run()
     assert by_id(lake, "v") == {1: (1.0,), 2: (1.5,)}
     readers_agree(lake)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from lakeray.delta.table import create_table, require_table, set_properties
 from lakeray.delta.upkeep import restore, restores_since
 from lakeray.errors import TableError
 from lakeray.importer.upkeep.log import clean_log, needed_since, write_checkpoint
+from tests.commands import python
 from tests.unit.importer.small_lake import SmallLake, lines
 
 LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=40)
@@ -84,8 +83,7 @@ def test_killed_between_two_entries_it_leaves_a_shorter_log(uri: str, count: int
         "import datetime as dt; from lakeray.importer.upkeep.log import clean_log; "
         f"clean_log({uri!r}, now=dt.datetime.now(dt.UTC) + dt.timedelta(days=40))"
     )
-    env = {**os.environ, "LAKERAY_FAILPOINTS": f"log_entry_deleted=kill:{count}"}
-    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == -9
+    assert python(code, LAKERAY_FAILPOINTS=f"log_entry_deleted=kill:{count}").returncode == -9
     assert values(uri) == list(range(1, 9))
     assert values(uri, 7) == list(range(1, 8))
     assert clean_log(uri, now=LATER).kept_from == 6

@@ -6,9 +6,6 @@ Crash points: optimize_staged, optimize_committed, on the first and on a later c
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +27,7 @@ from lakeray.importer.executor import Died, InlineExecutor, Task, Told
 from lakeray.importer.upkeep import optimize as module
 from lakeray.importer.upkeep.optimize import optimize
 from lakeray.importer.upkeep.work import Wish
+from tests.commands import python
 from tests.unit.delta.readers import READERS, rows, with_delta_rs
 
 NESTED = pa.struct([("x", pa.int64()), ("l", pa.list_(pa.field("element", pa.string())))])
@@ -271,8 +269,7 @@ def test_a_kill_leaves_only_orphans(uri: str, point: str, count: int, z_order: t
         "from lakeray.importer.upkeep import optimize as m\nfrom lakeray.importer.upkeep.work import Wish\n"
         f"m.GROUPS_A_COMMIT = 1\nm.optimize({uri!r}, Wish(z_order={z_order!r}))"
     )
-    env = {**os.environ, "LAKERAY_FAILPOINTS": f"{point}=kill:{count}"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    done = python(code, LAKERAY_FAILPOINTS=f"{point}=kill:{count}")
     assert done.returncode == -9, done.stderr
     assert rows(with_delta_rs(uri)) == before
     assert stray(uri) or point == "optimize_committed"
