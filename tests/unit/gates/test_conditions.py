@@ -10,6 +10,7 @@ import pytest
 
 from lakeray.gates.evaluate import evaluate
 from lakeray.gates.facts import AlignmentFacts, ExpectationFacts, StepFacts
+from lakeray.gates.functions import ImportedFunctions
 from lakeray.gates.judgement import Verdict
 from tests.unit.gates.facts import condition, facts
 
@@ -192,3 +193,19 @@ def test_functions_of_the_user(answer, verdict, said):
 
 def test_functions_may_not_be_called_unless_somebody_allows_it():
     assert evaluate(condition({"python": "os:getcwd"}), facts()).verdict is Verdict.UNKNOWN
+
+
+def few_rows(limit, facts):
+    return facts.steps["ingest"].metrics["rows_written"] < limit
+
+
+def test_a_function_is_imported_and_given_its_arguments_and_the_facts():
+    asked = condition({"python": {"function": f"{__name__}:few_rows", "arguments": {"limit": 991}}})
+    known = facts(steps=STEPS)
+    assert evaluate(asked, known, functions=ImportedFunctions(None)).verdict is Verdict.TRUE
+    assert evaluate(asked, known, functions=ImportedFunctions(frozenset({"os:getcwd"}))).verdict is Verdict.UNKNOWN
+    allowed = ImportedFunctions(frozenset({f"{__name__}:few_rows"}))
+    assert evaluate(asked, known, functions=allowed).verdict is Verdict.TRUE
+    missing = condition({"python": f"{__name__}:nothing"})
+    judgement = evaluate(missing, known, functions=ImportedFunctions(None))
+    assert judgement.evidence[0].said == f"{__name__}:nothing raised TransformError"
