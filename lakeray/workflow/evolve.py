@@ -64,6 +64,12 @@ def _paused(state: RunState, event: e.RunPaused) -> RunState:
     return state.after(event, paused_at=event.at)
 
 
+def _going(state: RunState, principal: str) -> tuple[str, ...]:
+    """Those who set the run going again, with one more."""
+    known = state.also_started_by
+    return known if not principal or principal in known else (*known, principal)
+
+
 def _resumed(state: RunState, event: e.RunResumed) -> RunState:
     if state.paused_at is None:
         return state.after(event)
@@ -75,7 +81,8 @@ def _resumed(state: RunState, event: e.RunResumed) -> RunState:
         return replace(tries, due_at=max(tries.due_at, event.at), opened_at=tries.opened_at + paused)
 
     steps = {name: replace(step, tries=later(step.tries)) for name, step in state.steps.items()}
-    return state.after(event, paused_at=None, steps=steps)
+    also = _going(state, event.principal)
+    return state.after(event, paused_at=None, steps=steps, also_started_by=also)
 
 
 def _cancel_requested(state: RunState, event: e.CancelRequested) -> RunState:
@@ -123,6 +130,7 @@ def _retry_requested(state: RunState, event: e.RetryRequested) -> RunState:
     return state.after(
         event,
         steps=steps,
+        also_started_by=_going(state, event.principal),
         ended=None,
         ended_at=None,
         failing_since=None,

@@ -116,7 +116,7 @@ def abandoned(state: RunState, name: str) -> tuple[tuple[str, ...], MapState | N
     A child may run before ChildStarted says so: each that may have been started counts.
     """
     step, plan = state.steps[name], state.plan(name)
-    children = (step.child,) if step.child else ()
+    children: tuple[str, ...] = (step.child,) if step.child else ()
     mapped = step.map
     if mapped is None:
         return children, None

@@ -70,8 +70,8 @@ def fires(schedule: Schedule, after: datetime, until: datetime) -> Iterator[date
 
 
 def _by_clock(cron: Cron, zone: ZoneInfo, after: datetime) -> datetime | None:
-    # A day earlier, as a day that the clocks skip whole fires on the next one: Samoa had no 30 December in 2011.
-    day = after.astimezone(zone).date() - timedelta(days=1)
+    # Days that the clocks skip whole count too: Samoa had no 30 December in 2011, and its fires came on the 31st.
+    day = after.astimezone(zone).date()
     hours, minutes = sorted(cron.hours), sorted(cron.minutes)
     for _ in range(_MOST_DAYS):
         if cron.on(day):

@@ -70,6 +70,7 @@ class GateState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looks: int = 1
     judged: int = 0
     verdict: Verdict = "unknown"
+    reason: str = ""
     evidence: Any = None
     waits_for: tuple[Need, ...] = ()
     look_again_at: datetime | None = None
@@ -166,8 +167,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run after ``sequence`` events, the last of them at ``at``.
 
-    ``failing_since``: when a step failed for good that may not. ``received`` is the last of each event
-    that was sent to the run, there for every wait.
+    ``also_started_by`` are those who set it going again. ``failing_since``: when a step failed for good that may not.
+    ``received`` is the last of each event that was sent to the run, there for every wait.
     """
 
     run_id: str
@@ -184,6 +185,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: dict[str, Any] = {}
     seed: int = 0
     forked_from: ForkedFrom | None = None
+    also_started_by: tuple[str, ...] = ()
     received: dict[str, Any] = {}
     paused_at: datetime | None = None
     failing_since: datetime | None = None

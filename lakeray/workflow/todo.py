@@ -96,11 +96,13 @@ class PlanMap(Work, frozen=True, kw_only=True):
 
 
 class JudgeGate(Work, frozen=True, kw_only=True):
-    """Judge a gate's condition over all facts: ReportVerdict with ``looks``."""
+    """Judge a gate's condition over all facts: ReportVerdict with ``looks``. ``evidence`` is that of the last look."""
 
     looks: int
     plan: StepPlan
     opened_at: datetime
+    deadline: datetime | None = None
+    evidence: Any = None
     approvals: tuple[ApprovalGiven, ...] = ()
 
 
@@ -148,7 +150,12 @@ def todo(state: RunState, now: datetime) -> list[Work]:
     """
     if state.ended is not None:
         return []
-    return [work for name, step in state.steps.items() for work in _of_step(state, name, step, now)]
+    return [
+        work
+        for name, step in state.steps.items()
+        if not step.over or step.strays or step.undo is not None
+        for work in _of_step(state, name, step, now)
+    ]
 
 
 def _of_step(state: RunState, name: str, step: StepState, now: datetime) -> Iterator[Work]:
@@ -256,6 +263,8 @@ def _gate(state: RunState, name: str, step: StepState) -> Iterator[Work]:
             looks=gate.looks,
             plan=state.plan(name),
             opened_at=gate.opened_at,
+            deadline=gate.deadline,
+            evidence=gate.evidence,
             approvals=gate.approvals,
         )
 

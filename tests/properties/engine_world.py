@@ -28,6 +28,7 @@ CALM_S = 1000.0
 """Nothing crashes any more from then on, nobody pauses."""
 PATIENCE_S = 8000.0
 """Every run has to be over by then."""
+OUTCOMES: dict[e.Verdict, e.Outcome] = {"true": "passed", "false": "refused", "unknown": "waiting"}
 KINDS = ("python", "python", "python", "import", "gate", "wait", "map", "workflow")
 FATES = ("ok", "ok", "ok", "ok", "error", "error", "fatal", "die", "hang", "lost")
 
@@ -429,12 +430,15 @@ class World:
         expires = work.opened_at + timedelta(seconds=100)
         late = self.at(self.now_s) >= expires
         verdict: e.Verdict = "false" if False in said else "true" if True in said else "unknown"
-        need = e.Need(role="boss", expires_at=None if late else expires, escalated=late)
+        need = e.Need(path="approval", roles=("boss",), until=None if late else expires, escalated=late)
         waits_for = (need,) if verdict == "unknown" else ()
+        outcome = OUTCOMES[verdict]
         self.reply(
             worker,
             0.2,
-            lambda at: c.ReportVerdict(at=at, step=work.step, looks=work.looks, verdict=verdict, waits_for=waits_for),
+            lambda at: c.ReportVerdict(
+                at=at, step=work.step, looks=work.looks, verdict=verdict, outcome=outcome, waits_for=waits_for
+            ),
         )
 
     # People

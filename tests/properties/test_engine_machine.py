@@ -25,7 +25,7 @@ from lakeray.workflow.refusal import Refused
 from lakeray.workflow.replay import replay_check
 from lakeray.workflow.state import RunState, decode_state, encode_state
 from tests.properties.engine_checks import check_history
-from tests.properties.engine_world import random_definition
+from tests.properties.engine_world import OUTCOMES, random_definition
 
 EXAMPLES = int(os.environ.get("LAKERAY_PROPERTY_EXAMPLES", "60"))
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -137,7 +137,7 @@ class EngineMachine(RuleBasedStateMachine):
         side=st.sampled_from(["requires", "ensures"]),
     )
     def any_verdict(self, step: str, looks: int, verdict: e.Verdict, attempt: int, side: e.Side) -> None:
-        self.send(c.ReportVerdict(at=self.now, step=step, looks=looks, verdict=verdict))
+        self.send(c.ReportVerdict(at=self.now, step=step, looks=looks, verdict=verdict, outcome=OUTCOMES[verdict]))
         self.send(c.ReportCondition(at=self.now, step=step, side=side, attempt=attempt, verdict=verdict))
 
     @rule(step=STEPS, child=st.sampled_from(["x", "r.s0.1", "r.s1.1", "r.s1.1.0"]))
@@ -290,7 +290,14 @@ def judgement(work: t.Work, at: datetime, *, ok: bool) -> c.Command | None:
         return None
     said = [given.approve for given in work.approvals]
     judged: e.Verdict = "false" if False in said or not ok else "true" if said else "unknown"
-    return c.ReportVerdict(at=at, step=work.step, looks=work.looks, verdict=judged, waits_for=(e.Need(role="boss"),))
+    return c.ReportVerdict(
+        at=at,
+        step=work.step,
+        looks=work.looks,
+        verdict=judged,
+        outcome=OUTCOMES[judged],
+        waits_for=(e.Need(path="approval", roles=("boss",)),),
+    )
 
 
 EngineMachine.TestCase.settings = settings(
