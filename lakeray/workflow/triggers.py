@@ -7,6 +7,7 @@ for it. Notifications may get lost, come twice and come late; looks find what th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -73,13 +74,6 @@ class TriggerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     format: int = FORMAT
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """A store's notification: its own id, and how many objects it tells of."""
-
-    notice_id: str
-    objects: int = 1
-
-
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at a source found: how many objects are not imported, under a mark.
 
@@ -113,15 +107,16 @@ def armed(trigger: Trigger, now: datetime) -> TriggerState:
     return TriggerState(sensor=sensors[trigger.kind], paused=paused)
 
 
-def notified(state: ArrivalState, notice: Notice, at: datetime) -> ArrivalState:
-    """A notification came; one that came before changes nothing."""
-    if notice.notice_id in state.notices or notice.objects < 1:
+def notified(state: ArrivalState, notice_ids: Iterable[str], at: datetime) -> ArrivalState:
+    """Notifications came, each of an object of the source (``notifications.told_by``); one that is known is none."""
+    fresh = [notice_id for notice_id in dict.fromkeys(notice_ids) if notice_id not in state.notices]
+    if not fresh:
         return state
     return msgspec.structs.replace(
         state,
-        notices=(*state.notices, notice.notice_id)[-REMEMBERED:],
+        notices=(*state.notices, *fresh)[-REMEMBERED:],
         since=state.since or at,
-        objects=state.objects + notice.objects,
+        objects=state.objects + len(fresh),
     )
 
 

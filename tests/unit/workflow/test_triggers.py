@@ -17,7 +17,6 @@ from lakeray.workflow.schedules import ScheduleState
 from lakeray.workflow.triggers import (
     REMEMBERED,
     Look,
-    Notice,
     RunEnded,
     TriggerState,
     absence_at,
@@ -88,12 +87,12 @@ def test_it_waits_for_more_but_not_for_ever():
 
 def test_a_notification_is_faster_than_a_look_and_counts_once():
     said, state = arrival(queue="https://sqs.example/q")
-    state = notified(state, Notice(notice_id="n1", objects=2), at(5))
-    assert notified(state, Notice(notice_id="n1", objects=2), at(6)) == state
-    state = notified(state, Notice(notice_id="n2"), at(6))
+    state = notified(state, ["n1", "n0", "n1"], at(5))
+    assert notified(state, ["n0", "n1"], at(6)) == state
+    state = notified(state, ["n1", "n2"], at(6))
     state, fire = arrival_due(said, "new", state, at(6))
     assert (fire.at, fire.detail["objects"]) == (at(5), "3")
-    assert notified(state, Notice(notice_id="n2"), at(7)) == state, "it comes again after the run began"
+    assert notified(state, ["n2"], at(7)) == state, "it comes again after the run began"
 
 
 def test_a_lost_notification_is_found_by_the_next_look():
@@ -101,7 +100,7 @@ def test_a_lost_notification_is_found_by_the_next_look():
     assert look_at(said, state) == NOW
     state = looked(state, Look(objects=0, mark=""), at(0))
     assert look_at(said, state) == at(600)
-    state = notified(state, Notice(notice_id="n1"), at(5))
+    state = notified(state, ["n1"], at(5))
     state, fire = arrival_due(said, "new", state, at(5))
     assert fire is not None
     state = looked(state, Look(objects=1, mark="the lost one"), at(600))
@@ -116,7 +115,7 @@ def test_without_notifications_it_looks_as_often_as_it_says():
 def test_remembered_notifications_do_not_grow_without_end():
     _, state = arrival(posted=True)
     for number in range(REMEMBERED + 50):
-        state = notified(state, Notice(notice_id=str(number)), at(1))
+        state = notified(state, [str(number)], at(1))
     assert len(state.notices) == REMEMBERED
 
 
@@ -227,7 +226,7 @@ def kept():
     first, second = Fire(key="a", name="new", at=NOW), Fire(key="b", name="new", at=NOW, detail={"x": "y"})
     lane = Lane(running=(first,), cancelling=("a",), terminating=("a",), waiting=(second,))
     _, seen = arrival()
-    seen = notified(looked(seen, Look(objects=2, mark="m"), at(1)), Notice(notice_id="n1"), at(2))
+    seen = notified(looked(seen, Look(objects=2, mark="m"), at(1)), ["n1"], at(2))
     table = Table()
     table.shows(7)
     late = armed(trigger(expect={"arrival": "raw", "within": 60}), NOW)
