@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lakeray.workflow import events as e
+from lakeray.workflow.attempts import succeed
 from lakeray.workflow.opening import barrier, open_step, ready
 from lakeray.workflow.saga import undo_next
-from lakeray.workflow.state import UNDER_WAY, RunState
+from lakeray.workflow.state import RunState
 from lakeray.workflow.turn import Turn
 
 _TOLERATED = ("failed", "dead_lettered")
@@ -75,7 +76,7 @@ def _look_at_map(turn: Turn, name: str) -> None:
     if mapped is None or not mapped.over:
         return
     if not mapped.failed:
-        turn.say(e.StepSucceeded(at=turn.at, step=name, attempt=step.tries.attempt, output={"items": mapped.total}))
+        succeed(turn, name, {"items": mapped.total})
         return
     chunk, first = min(mapped.failed.items())
     error = e.Failure(
@@ -136,8 +137,3 @@ def _end(turn: Turn) -> None:
             uncompensated=tuple(name for name, step in state.steps.items() if step.undo_error is not None),
         )
     )
-
-
-def at_work(state: RunState) -> bool:
-    """Whether something may be going on outside for the run's steps."""
-    return any(step.status in UNDER_WAY or step.strays or step.undo for step in state.steps.values())

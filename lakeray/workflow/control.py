@@ -59,13 +59,13 @@ def terminate(turn: Turn, command: c.TerminateRun) -> None:
 
 
 def retry(turn: Turn, command: c.RetryRun) -> None:
-    """Everything that did not succeed, or was undone, begins anew with all that comes after it."""
+    """Everything that did not succeed, or was undone, perhaps even, begins anew with all that comes after it."""
     state = turn.state
     if state.ended is None:
         raise Refused(f"run {state.run_id} is not over", hint="cancel it first, or wait for its end")
     if command.from_step is not None and command.from_step not in state.steps:
         raise Refused(f"run {state.run_id} has no step {command.from_step!r}", hint=f"it has: {', '.join(state.steps)}")
-    again = {name for name, step in state.steps.items() if step.status != "succeeded"}
+    again = {name for name, step in state.steps.items() if step.status != "succeeded" or step.undo_error}
     if command.from_step is not None:
         again.add(command.from_step)
     if not again:

@@ -15,7 +15,7 @@ import msgspec
 from lakeray.workflow.definition import Definition, StepPlan
 from lakeray.workflow.events import ApprovalGiven, Side
 from lakeray.workflow.opening import ready
-from lakeray.workflow.state import RunState, StepState, Tries, child_id
+from lakeray.workflow.state import RunState, StepState, Tries, child_id, output_of
 from lakeray.workflow.timeouts import wake_at
 
 __all__ = [
@@ -284,7 +284,7 @@ def _judge(state: RunState, name: str, side: Side, step: StepState) -> JudgeCond
         side=side,
         attempt=step.tries.attempt,
         plan=state.plan(name),
-        output=step.output,
+        output=output_of(step),
     )
 
 

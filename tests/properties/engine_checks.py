@@ -93,7 +93,7 @@ class Book:
         for name in self.plans:
             if name not in event.steps:
                 assert self.ends[name][1] == "succeeded"
-                assert name not in self.undone
+                assert name not in (*self.undone, *self.left_undone)
         self.undone, self.left_undone = [], []
 
     def _may_begin(self, name: str) -> None:
@@ -129,6 +129,8 @@ class Book:
         if plan.kind in ("gate", "wait") or error.code in ("precondition_failed", "map_failed"):
             return
         if error.code in ("timeout_schedule_to_start", "timeout_schedule_to_close"):
+            return
+        if plan.kind == "map" and error.code == "postcondition_failed":
             return
         assert last is not None
         hopeless = last.cause == "error" and not last.error.retryable

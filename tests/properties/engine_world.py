@@ -66,7 +66,7 @@ def random_step(chance: random.Random, name: str, kind: str, *, depth: int, **or
         body=body,
         child=child,
         requires=maybe(0.15, {"python": "m:ok"}),
-        ensures=maybe(0.15, {"python": "m:ok"}) if works and kind != "map" else None,
+        ensures=maybe(0.15, {"python": "m:ok"}) if works else None,
         retry=d.RetryPlan(
             maximum_attempts=chance.randint(1, 4),
             initial_interval_s=chance.uniform(0, 5),

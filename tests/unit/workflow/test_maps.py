@@ -17,6 +17,18 @@ def mapped(over: Any, *, retry: d.RetryPlan = NO_WAIT, timeouts: d.TimeoutPlan |
     return Run(workflow(m={"kind": "map", "body": body, "retry": retry, "timeouts": timeouts or d.TimeoutPlan()}))
 
 
+def test_the_postcondition_of_a_map_looks_at_all_outputs_and_fails_it_for_good():
+    body = {"over": [1, 2], "python": {"function": "m:f"}}
+    run = Run(workflow(m={"kind": "map", "body": body, "ensures": {"python": "m:g"}}))
+    run.ok("m", [10], chunk=0)
+    assert run.ok("m", [20], chunk=1) == ["MapChunkDone", "StepReturned"]
+    work = run.todo[0]
+    assert isinstance(work, t.JudgeCondition)
+    assert work.output == [10, 20]
+    no = c.ReportCondition(at=run.now, step="m", side="ensures", attempt=1, verdict="false")
+    assert run.send(no) == ["ConditionJudged", "AttemptFailed", "StepFailed", "RunEnded"]
+
+
 def chunks(run: Run) -> list[int]:
     return [work.chunk for work in run.todo if isinstance(work, t.RunChunk | t.StartChild)]
 

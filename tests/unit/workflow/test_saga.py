@@ -106,7 +106,7 @@ def test_effects_that_were_undone_are_made_again_under_another_key(undone):
     run.ok("a")
     run.fail("bad")
     run.undo("a", None if undone else ERROR)
-    run.send(c.RetryRun(at=run.now, from_step="a"))
+    run.send(c.RetryRun(at=run.now))
     work = run.todo[0]
     assert isinstance(work, t.RunAttempt)
     assert (work.key, work.idempotency_key) == ("r/a/2", "r/a/1")
