@@ -351,6 +351,7 @@ class BatchProtocol:
         """Commit or find committed, child tables first; the table's version, the winner's result, whether this call
         made the commit.
         """
+        schema = written.table_schema if written else None
         if selection is not None:
             exchange = Exchange(
                 context=self._context, identity=self._identity, result=result, selection=selection, schema=schema
@@ -364,7 +365,7 @@ class BatchProtocol:
             planned_children(manifest.extra),
             result,
             mode="overwrite" if manifest.mode == "overwrite" else "append",
-            schema=written.table_schema if written else None,
+            schema=schema,
             schemas=written.child_schemas if written else {},
         )
         failpoint("after_commit")
