@@ -6,7 +6,7 @@ from lakeray.workflow import events as e
 from lakeray.workflow.attempts import succeed
 from lakeray.workflow.opening import barrier, open_step, ready
 from lakeray.workflow.saga import undo_next
-from lakeray.workflow.state import RunState
+from lakeray.workflow.state import OVER, RunState
 from lakeray.workflow.turn import Turn
 
 _TOLERATED = ("failed", "dead_lettered")
@@ -118,7 +118,7 @@ def _why(state: RunState) -> str:
 def _end(turn: Turn) -> None:
     state = turn.state
     for step in state.steps.values():
-        if not step.over or step.strays:
+        if step.status not in OVER or step.strays:
             return
     if state.stopping and undo_next(turn):
         return

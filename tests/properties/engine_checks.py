@@ -94,7 +94,7 @@ class Book:
             if name not in event.steps:
                 assert self.ends[name][1] == "succeeded"
                 assert name not in (*self.undone, *self.left_undone)
-        self.undone, self.left_undone = [], []
+        self.undone, self.left_undone, self.undo_open = [], [], None
 
     def _may_begin(self, name: str) -> None:
         plan = self.plans[name]
@@ -180,6 +180,7 @@ class Book:
 
     def _whole(self, event: e.RunEnded | e.RunTerminated) -> None:
         if isinstance(event, e.RunTerminated):
+            self.left_undone += [self.undo_open] if self.undo_open else []
             for name in self.plans:
                 self.ends.setdefault(name, (10**9, "cancelled"))
             return
