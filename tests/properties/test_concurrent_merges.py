@@ -116,15 +116,18 @@ def test_two_imports_end_as_their_commits_in_order(plan: str, table: dict[str, A
     tally()
     try:
         both, serial = (Pair(folder / name, PLANS[plan], table) for name in ("both", "serial"))
-        both.batch(0, 0, [])
-        both.batch(0, 1, [])
+        for which in (0, 1):
+            both.batch(0, which, [])
+        done: list[tuple[int, int]] = []
         for number, (ones, twos, point, turned) in enumerate(rounds, 1):
             both.interleaved(number, (ones, twos), point, int(turned))
-        order = both.order()
-        assert sorted(order) == [(which, batch) for which in (0, 1) for batch in range(1, len(rounds) + 2)]
-        for which, batch in order:
-            changes = [[], []] if batch == 1 else rounds[batch - 2]
-            serial.batch(batch, which, changes[which])
-        assert both.rows() == serial.rows()
+            order = both.order()
+            assert order[: len(done)] == done
+            assert sorted(order) == [(which, batch) for which in (0, 1) for batch in range(1, number + 2)]
+            for which, batch in order[len(done) :]:
+                changes = [[], []] if batch == 1 else rounds[batch - 2]
+                serial.batch(batch, which, changes[which])
+            done = order
+            assert both.rows() == serial.rows()
     finally:
         shutil.rmtree(folder)
