@@ -102,11 +102,10 @@ class BatchProtocol:
         written = write_batch(context, manifest, handle, source_schema, renamed=before.state.renamed, children=children)
         staged = clock()
         new = [item for item in written.table_schema if item not in handle.schema]
-        own = ""
+        lost = False
         if rules is None or manifest.going:
             outputs = self._write_outputs(manifest, written)
             result = self._result(manifest, written, new, before, outputs=outputs, children=children)
-            own = result.name
             selection = self._selection(manifest, result, handle, written.table_schema)
             if selection is None:
                 self._store(result)
@@ -117,13 +116,15 @@ class BatchProtocol:
                 self._widen(child.handle, schema, batch=manifest.batch)
                 self._add_columns(child.handle.uri, [item for item in schema if item not in child.handle.schema])
             version, winner, won = self._commit(manifest, result, selection=selection, written=written)
+            # With child tables this call may commit another's result; an exchange has one for each of its plans.
+            lost = not won if selection is not None else winner.name != result.name
         else:
             self._widen(handle, written.table_schema, batch=manifest.batch)
             version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
         done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
-        if own not in ("", winner.name):
+        if lost and rules is None:
             self._discard(written, children)
             discard_outputs(outputs)
         self._ended(done, winner)
