@@ -46,7 +46,8 @@ class RunAttempt(Work, frozen=True, kw_only=True):
     """Do a step's work: answer with reports about (step, attempt).
 
     ``idempotency_key`` is the same in every attempt. ``details`` are those of the last heartbeat of earlier attempts.
-    ``begun``: a worker has reported that it is at it; if none is known, report its death.
+    ``begun``: a worker has reported that it is at it; if none is known, report its death. That counts against the work,
+    as nobody can tell work that kills its worker and the orchestrator beside it from a machine that failed.
     """
 
     attempt: int
