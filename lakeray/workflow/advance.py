@@ -29,9 +29,11 @@ def advance(turn: Turn) -> None:
 def _go_on(turn: Turn) -> None:
     """Look at the steps that what happened can have moved, then at those that this moved, until nothing moves."""
     names = _moved(turn.state, turn.events) or list(turn.state.steps)
-    while names and not turn.state.stopping:
+    while names:
         before = len(turn.events)
         for name in names:
+            if turn.state.stopping:
+                return
             step = turn.state.steps[name]
             if step.status == "pending":
                 _try_to_open(turn, name)

@@ -40,6 +40,7 @@ class Book:
         self.left_undone: list[str] = []
         self.deaths: Counter[str] = Counter()
         self.facts: Counter[str] = Counter()
+        self.returned: set[tuple[str, int]] = set()
         self.chunks: set[tuple[str, int, int]] = set()
         self.last_failure: dict[str, e.AttemptFailed] = {}
 
@@ -71,7 +72,10 @@ class Book:
             self._undo(event)
 
     def _fact(self, event: e.Event) -> None:
-        if isinstance(event, e.GateOpened | e.WaitStarted):
+        if isinstance(event, e.StepReturned):
+            assert (event.step, event.attempt) not in self.returned, "one attempt returned twice"
+            self.returned.add((event.step, event.attempt))
+        elif isinstance(event, e.GateOpened | e.WaitStarted):
             self._may_begin(event.step)
             self.facts[event.step] = 1
         elif isinstance(event, e.ApprovalGiven | e.GateDue):
