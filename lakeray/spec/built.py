@@ -48,6 +48,9 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate is not None and (step.compensate != "withdraw" or history):
         yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"
+    for option in ("requires", "ensures", "queue", "breaker", "resources"):
+        if getattr(step, option):
+            yield (*here, option), f"{option} is not built yet"
     if step.timeouts is not None:
         yield (*here, "timeouts"), "timeouts are not built yet"
     if step.on_failure not in BUILT_ON_FAILURE:

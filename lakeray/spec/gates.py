@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from lakeray.spec.strict import Choice, Complaint, Spec
+from lakeray.spec.strict import Choice, Complaint, Loc, Spec
 from lakeray.spec.texts import Hook, Name, Sql, Text
 from lakeray.spec.units import PositiveDuration
 from lakeray.spec.wrong import WrongValue
@@ -118,3 +118,17 @@ class Condition(Choice):
     """People said yes."""
     python: PythonCall | None = None
     """A function of the user returns true."""
+
+
+def approvals_in(condition: object, depth: int = 0) -> Iterator[Loc]:
+    """Where in a condition, as written or made, people are asked."""
+    said = condition.model_dump(by_alias=True, exclude_none=True) if isinstance(condition, Spec) else condition
+    if not isinstance(said, Mapping) or depth > 32:  # noqa: PLR2004 - deeper ones are refused by their own model
+        return
+    if said.get("approval") is not None:
+        yield ("approval",)
+    yield from (("not", *loc) for loc in approvals_in(said.get("not"), depth + 1))
+    for key in ("all", "any"):
+        inner = said.get(key)
+        for index, each in enumerate(inner if isinstance(inner, list) else ()):
+            yield from ((key, index, *loc) for loc in approvals_in(each, depth + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
@@ -53,6 +53,9 @@ class Workflow(Spec):
     """What a run does, by name."""
     targets: dict[Name, Target] = Field(default_factory=dict)
     """Places outside the lake that data is delivered to, by name."""
+    pools: dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(default_factory=dict)
+    """Slots of each pool that steps of all of the tenant's runs share, by name. Default: none. Where files differ, the
+    run that was accepted last says how many there are."""
 
     _positions: Positions = PrivateAttr(default_factory=Positions)
 

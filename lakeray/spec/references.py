@@ -28,6 +28,8 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.data(name, step)
         yield from graph.checks(name, step)
         yield from graph.condition(name, _get(step, "gate"), ("steps", name, "gate"))
+        yield from graph.condition(name, _get(step, "requires"), ("steps", name, "requires"))
+        yield from graph.condition(name, _get(step, "ensures"), ("steps", name, "ensures"), own=True)
     yield from graph.circles()
     yield from _places(plain)
     yield from _circles(plain)
@@ -57,13 +59,15 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets"})
+_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets", "pools"})
 
 
 class _Graph:
     def __init__(self, data: dict[str, object]) -> None:
         self.steps = _mapping(data.get("steps"))
-        self.names = {kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps")}
+        self.names = {
+            kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps", "pools")
+        }
         strange = [key for key in data if key not in _SECTIONS]
         self.misspelt = {kind for kind in self.names if kind not in data and nearest(kind, strange)}
         self.after = {
@@ -94,6 +98,7 @@ class _Graph:
                 of: Loc = (*here, "mask", column, "encrypt", "keys_of")
                 yield from self._known(of, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
+        yield from self._known((*here, "queue", "pool"), _get(step, "queue", "pool"), "pools")
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
         for rule, said in _mapping(_get(step, "expect_set")).items():
             reference = _get(said, "references", "to")
@@ -116,24 +121,29 @@ class _Graph:
                 if kind == "references" and isinstance(reference, str) and "." in reference:
                     yield from self._known((*here, "to"), reference.partition(".")[0], "tables")
 
-    def condition(self, name: str, condition: object, here: Loc, depth: int = 0) -> Iterator[Complaint]:
+    def condition(
+        self, name: str, condition: object, here: Loc, depth: int = 0, *, own: bool = False
+    ) -> Iterator[Complaint]:
+        """``own``: the condition may be about the step itself, which has run by then."""
         if depth > 32:  # noqa: PLR2004 - deeper ones are refused by their own model
             return
         for key in ("all", "any"):
             for index, inner in enumerate(_list(_get(condition, key))):
-                yield from self.condition(name, inner, (*here, key, index), depth + 1)
+                yield from self.condition(name, inner, (*here, key, index), depth + 1, own=own)
         if _get(condition, "not") is not None:
-            yield from self.condition(name, _get(condition, "not"), (*here, "not"), depth + 1)
-        yield from self._step((*here, "data_quality", "step"), _get(condition, "data_quality", "step"), name, "import")
+            yield from self.condition(name, _get(condition, "not"), (*here, "not"), depth + 1, own=own)
+        yield from self._step(
+            (*here, "data_quality", "step"), _get(condition, "data_quality", "step"), name, "import", own=own
+        )
         alignment = _get(condition, "alignment")
         if isinstance(alignment, str):
-            yield from self._step((*here, "alignment"), alignment, name, "validate")
-        yield from self._step((*here, "alignment", "step"), _get(alignment, "step"), name, "validate")
+            yield from self._step((*here, "alignment"), alignment, name, "validate", own=own)
+        yield from self._step((*here, "alignment", "step"), _get(alignment, "step"), name, "validate", own=own)
         rule = _get(condition, "business_rule")
         for other in dict.fromkeys(_STEP_IN_RULE.findall(rule)) if isinstance(rule, str) else ():
-            yield from self._step((*here, "business_rule"), other, name, None)
+            yield from self._step((*here, "business_rule"), other, name, None, own=own)
 
-    def _step(self, loc: Loc, other: object, name: str, kind: str | None) -> Iterator[Complaint]:
+    def _step(self, loc: Loc, other: object, name: str, kind: str | None, *, own: bool = False) -> Iterator[Complaint]:
         """``other`` is a step of ``kind`` that runs before step ``name``."""
         if not isinstance(other, str):
             return
@@ -143,7 +153,7 @@ class _Graph:
             fitting = [step for step, said in self.steps.items() if _get(said, kind) is not None]
             wrong = unknown(other, fitting, lead=f"{kind} steps of this file")
             yield loc, wrong
-        elif other not in self._before(name):
+        elif other not in self._before(name) and not (own and other == name):
             hint = f"expected a step that runs before {name}: put {other} into its `after`"
             yield loc, WrongValue(hint, found=quoted(other))
 

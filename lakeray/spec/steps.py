@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from lakeray.spec.checks import Check
 from lakeray.spec.cleansing import Rules, Selector, everywhere_complaints
-from lakeray.spec.gates import Condition, PythonCall
+from lakeray.spec.gates import Condition, PythonCall, approvals_in
 from lakeray.spec.mapping import Mapped
 from lakeray.spec.masks import Mask, hidden_keys
 from lakeray.spec.merge import History, Operation, merge_complaints
 from lakeray.spec.outputs import Output, without_outputs
-from lakeray.spec.policies import Retry, Timeouts
+from lakeray.spec.policies import Breaker, Queue, Retry, Timeouts
 from lakeray.spec.sets import Deduplicate, SetExpect
 from lakeray.spec.strict import Choice, Complaint, Spec, repeated
 from lakeray.spec.texts import Hook, Name, Sql, Text
@@ -169,7 +170,10 @@ class Map(Spec):
     workflow: SubWorkflow | None = None
     """A workflow file that takes one value."""
     concurrency: int = Field(default=4, ge=1, le=10_000)
-    """How many go on at once. Default: 4."""
+    """How many chunks go on at once. Default: 4."""
+    chunk: int | None = Field(default=None, ge=1, le=100_000)
+    """Values that are worked on, tried again and recorded together. Default: as many as make at most 1000 chunks; a
+    workflow takes one."""
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
@@ -177,6 +181,8 @@ class Map(Spec):
         if (data.get("python") is None) == (data.get("workflow") is None):
             found = "neither" if data.get("python") is None else "both"
             yield (), WrongValue("a map has exactly one of: python, workflow", found=found)
+        elif data.get("workflow") is not None and data.get("chunk") not in (None, 1):
+            yield ("chunk",), WrongValue("a workflow takes one value at a time", found=str(data.get("chunk")))
 
 
 class Wait(Choice):
@@ -195,12 +201,34 @@ class Wait(Choice):
     timeout: PositiveDuration | None = None
     """Seconds after which an event that did not come is a failure. Default: no limit."""
 
+    @classmethod
+    def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
+        """An instant that cannot be read; a timeout of time itself."""
+        yield from super().complaints(data)
+        until = data.get("until")
+        if isinstance(until, str) and not _is_instant(until):
+            yield ("until",), WrongValue("expected an instant such as 2024-01-01T06:00:00Z", found=quoted(until))
+        if data.get("timeout") is not None and data.get("event") is None:
+            yield ("timeout",), WrongValue("only a wait for an event has a timeout", found="no event")
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
 
 ONLY_IMPORT = (
     *("mapping", "cleanse", "select", "where", "expect", "mask", "apply"),
     *("deduplicate", "expect_set", "outputs"),
 )
 """Options of a step that only an import has a use for."""
+WORKLESS = ("gate", "wait")
+"""Kinds that only wait."""
+ONLY_WORK = ("ensures", "queue", "breaker", "resources", "compensate")
+"""Options of a step that only work has a use for."""
 KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflow", "map", "wait")
 """What a step can be."""
 
@@ -269,9 +297,24 @@ class Step(Choice):
     """When a failed attempt is followed by another. Default: three attempts, 1 and 2 seconds apart."""
     timeouts: Timeouts | None = None
     """How long the step may take. Default: no limits."""
+    requires: Condition | None = None
+    """A condition that must hold before the first attempt; false or unknown, the step fails. Default: none. Nobody can
+    be asked here: that is a gate's."""
+    ensures: Condition | None = None
+    """A condition that must hold after an attempt; false or unknown, the attempt failed. Default: none."""
+    queue: Queue | None = None
+    """What the step has to hold while it works. Default: nothing."""
+    breaker: Breaker | None = None
+    """The circuit breaker before it. Default: none."""
+    resources: dict[Text, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """What Ray reserves for the step by name: `num_cpus`, `num_gpus`, `memory` in bytes, or a resource of your cluster.
+    Default: what the kind of step needs."""
     compensate: Annotated[str, AfterValidator(_compensation)] | None = None
     """What undoes the step when a later one fails for good: `withdraw` takes this run's rows out again; or
     `module:function`. Default: nothing."""
+    compensate_retry: Retry = Retry(maximum_attempts=10)
+    """When a failed attempt to undo is followed by another. Default: ten attempts, from 1 second apart on. After the
+    last it is a dead letter, and other steps are undone still."""
     on_failure: Literal["fail", "skip_dependents", "continue"] = "fail"
     """What the run does when the step failed for good. `fail` (default): it ends. `skip_dependents`: the steps after it
     are skipped, others go on. `continue`: all go on."""
@@ -292,3 +335,12 @@ class Step(Choice):
                         (option,),
                         WrongValue("only an import has this", found=f"{quoted(option)} at a step of kind {kinds[0]}"),
                     )
+        if len(kinds) == 1 and kinds[0] in WORKLESS:
+            for option in ONLY_WORK:
+                if data.get(option):
+                    found = f"{quoted(option)} at a step of kind {kinds[0]}"
+                    yield (option,), WrongValue("only a step that works has this", found=found)
+        for option in ("requires", "ensures"):
+            for loc in approvals_in(data.get(option)):
+                hint = "expected a condition that needs no person: only a gate can wait for one"
+                yield (option, *loc), WrongValue(hint, found="approval")

@@ -55,6 +55,17 @@ steps:
     mask: {x: {redact: "***"}}
     on_failure: continue
   fan: {map: {over: [1, 2], python: "jobs:work", concurrency: 2}, timeouts: {start_to_close: 1h, heartbeat: 30s}}
+  held:
+    python: "jobs:run"
+    requires: {alignment: align}
+    ensures: {python: "rules:holds"}
+    after: [align]
+    queue: {pool: warehouse, slots: 2, priority: 5, key: orders, limit: 3}
+    breaker: {dependency: warehouse, failures: 3, within: 1m, open_for: 10s}
+    resources: {num_cpus: 0.5, memory: 1000000}
+    retry: {maximum_worker_deaths: 2, jitter: 0.2}
+    compensate: "jobs:undo"
+    compensate_retry: {maximum_attempts: 4}
   nested: {workflow: other.yaml, after: [fan]}
   call: {python: {function: "jobs:run", arguments: {n: 1, name: x, flag: true}}}
   pause: {wait: 10m}
@@ -83,6 +94,7 @@ targets:
   copy: {delta: {uri: s3://elsewhere/a, mode: replace}, retry: {maximum_attempts: 10}}
   bucket: {files: {uri: s3://elsewhere/files, format: csv}}
   stream: {redis: {url: "secret:team/redis", stream: events, max_length: 1000}}
+pools: {warehouse: 4}
 """
 
 
