@@ -19,6 +19,14 @@ LakerayError
 │   ├── ColumnRetyped        a column took another type since the files were staged; stage them again
 │   └── ExactlyOnceError     the table's transaction ids contradict the ledger; nothing was imported
 │       └── RecordLost       a manifest, a result or the ledger is gone or damaged
+├── StateError               something about the store of runs and their events
+│   ├── StateUnavailable     it cannot be reached or cannot write; what was asked may have happened: ask again
+│   ├── SequenceConflict     the run has gone on since it was read
+│   ├── RevisionConflict     the register was changed since it was read
+│   ├── LeaseHeld            somebody else owns the shard, or the file
+│   ├── Fenced               somebody else has taken the shard over: drop everything
+│   ├── HistoryWentBack      the store has lost what it had acknowledged
+│   └── StateFormat          it holds what this version cannot read, or is no store of lakeray's
 ├── ImportFailed             an import stopped for a reason that its message names
 ├── AuditError               rows do not balance: a defect in lakeray, nothing was committed
 └── Cancelled                a person asked the run to stop
@@ -176,6 +184,62 @@ class ExactlyOnceError(TableError):
 
 class RecordLost(ExactlyOnceError):
     """A manifest, a result or the ledger, which say what is in the table, is gone or damaged."""
+
+
+class StateError(LakerayError):
+    """Something about the store of runs and their events."""
+
+    code = "state"
+
+
+class StateUnavailable(StateError):
+    """The store cannot be reached, or cannot write now.
+
+    What was asked may have happened; everything the store is asked for may be asked again and happens once.
+    """
+
+    code = "state_unavailable"
+    retryable = True
+
+
+class SequenceConflict(StateError):
+    """The run has gone on since it was read: read it again, decide anew."""
+
+    code = "sequence_conflict"
+    retryable = True
+
+
+class RevisionConflict(StateError):
+    """The register was changed since it was read: read it again, decide anew."""
+
+    code = "revision_conflict"
+    retryable = True
+
+
+class LeaseHeld(StateError):
+    """Somebody else, whom the message names, owns the shard, or the whole file."""
+
+    code = "lease_held"
+    retryable = True
+
+
+class Fenced(StateError):
+    """Somebody else has taken the shard over: whoever sees this drops everything about the shard."""
+
+    code = "fenced"
+
+
+class HistoryWentBack(StateError):
+    """The store has lost what it had acknowledged: a backup was restored, or a replica that lagged took over."""
+
+    code = "history_went_back"
+
+
+class StateFormat(StateError):
+    """The store holds what this version cannot read, or is no store of lakeray's."""
+
+    code = "state_format"
+    exit_code = 2
 
 
 class ImportFailed(LakerayError):

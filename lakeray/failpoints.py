@@ -81,6 +81,25 @@ KEYS = {
     "key_retired": "a data key can be opened by the new key alone, the next one by the old one too",
 }
 """Those of a change of keys; an import that makes a first data key passes the first two."""
+STATE = {
+    "before_lease": "an owner wants a shard, nothing is stored",
+    "after_lease": "the shard is the owner's, which does not know it yet",
+    "before_append": "events and messages are ready, nothing is stored",
+    "after_append": "events and messages are stored, the reply is not yet seen",
+    "before_settle": "a message was handed over, it is in the outbox still",
+    "after_settle": "a message has left the outbox, the reply is not yet seen",
+    "before_send": "a command is ready, nothing is stored",
+    "after_send": "a command is stored, its sender does not know it yet",
+    "before_answer": "a command was refused, nothing is stored",
+    "after_answer": "a command is answered, the reply is not yet seen",
+    "before_snapshot": "a snapshot is ready, nothing is stored",
+    "after_snapshot": "a snapshot is stored, the reply is not yet seen",
+    "before_put": "a register has a new value, nothing is stored",
+    "after_put": "a register is changed, the reply is not yet seen",
+    "before_forget": "ended runs are in the archive, and in the store still",
+    "after_forget": "ended runs have left the store, the reply is not yet seen",
+}
+"""Those of the event store, whichever backend it has."""
 REGISTRY: dict[str, str] = {
     **EVERY_IMPORT,
     **NEW_COLUMNS,
@@ -92,6 +111,7 @@ REGISTRY: dict[str, str] = {
     **WIDER_TYPES,
     **OUTPUTS,
     **KEYS,
+    **STATE,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

@@ -1,0 +1,45 @@
+"""Runs as their events, in one SQLite file or on a Redis server, behind one port."""
+
+from lakeray.state.port import (
+    EVERY_RUN,
+    SHARDS,
+    Answer,
+    Append,
+    Appended,
+    Command,
+    Durability,
+    Event,
+    EventStore,
+    Lease,
+    Message,
+    NewEvent,
+    Register,
+    RunFilter,
+    RunHead,
+    RunPage,
+    Snapshot,
+    shard_of,
+)
+from lakeray.state.registry import open_event_store
+
+__all__ = [
+    "EVERY_RUN",
+    "SHARDS",
+    "Answer",
+    "Append",
+    "Appended",
+    "Command",
+    "Durability",
+    "Event",
+    "EventStore",
+    "Lease",
+    "Message",
+    "NewEvent",
+    "Register",
+    "RunFilter",
+    "RunHead",
+    "RunPage",
+    "Snapshot",
+    "open_event_store",
+    "shard_of",
+]

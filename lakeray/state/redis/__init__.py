@@ -1,0 +1,1 @@
+"""The event store on a Redis server, shared by any number of processes."""
