@@ -16,9 +16,10 @@ from lakeray.spec.strict import Complaint, Loc, Spec
 from lakeray.spec.tables import Table
 from lakeray.spec.targets import Target
 from lakeray.spec.texts import Name
+from lakeray.spec.triggers import Trigger
 from lakeray.spec.wrong import WrongValue
 
-__all__ = ["Positions", "Schedule", "Source", "Step", "Table", "Target", "Workflow"]
+__all__ = ["Positions", "Schedule", "Source", "Step", "Table", "Target", "Trigger", "Workflow"]
 
 FROM_FILE = "keys as in a file"
 """Set in the validation context when every key is spelt as in a file."""
@@ -45,6 +46,9 @@ class Workflow(Spec):
     """Whom it belongs to. Default: `default`."""
     schedule: Schedule | None = None
     """When runs begin by themselves. Default: never. `lakeray run` ignores it."""
+    triggers: dict[Name, Trigger] = Field(default_factory=dict)
+    """What else makes runs begin, by name: new objects, a table's new version, the end of another run, or that
+    something did not happen in time. Default: nothing. `lakeray up` keeps to them; `lakeray run` ignores them."""
     sources: dict[Name, Source] = Field(default_factory=dict)
     """Datasets of objects, by name."""
     tables: dict[Name, Table] = Field(default_factory=dict)

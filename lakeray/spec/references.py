@@ -11,7 +11,8 @@ from lakeray.spec.strict import Complaint, Loc
 from lakeray.spec.tables import place
 from lakeray.spec.wrong import WrongValue, nearest, quoted, unknown
 
-_STEP_IN_RULE = re.compile(r"\bsteps\.([A-Za-z_][A-Za-z0-9_-]*)\.")
+_IN_RULE = re.compile(r"""\b(steps|tables)(?:\.([A-Za-z_]\w*)|\[\s*["']([A-Za-z_][\w-]*)["']\s*\])""", re.ASCII)
+"""A step or table that a rule names: ``steps.ingest`` or ``steps["in-gest"]``."""
 
 
 def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
@@ -31,6 +32,7 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.condition(name, _get(step, "requires"), ("steps", name, "requires"))
         yield from graph.condition(name, _get(step, "ensures"), ("steps", name, "ensures"), own=True)
     yield from graph.circles()
+    yield from graph.triggers(plain)
     yield from _places(plain)
     yield from _circles(plain)
 
@@ -59,7 +61,9 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-_SECTIONS = frozenset({"workflow", "tenant", "schedule", "sources", "tables", "steps", "targets", "pools"})
+_SECTIONS = frozenset(
+    {"workflow", "tenant", "schedule", "triggers", "sources", "tables", "steps", "targets", "pools"}
+)
 
 
 class _Graph:
@@ -132,16 +136,41 @@ class _Graph:
                 yield from self.condition(name, inner, (*here, key, index), depth + 1, own=own)
         if _get(condition, "not") is not None:
             yield from self.condition(name, _get(condition, "not"), (*here, "not"), depth + 1, own=own)
-        yield from self._step(
-            (*here, "data_quality", "step"), _get(condition, "data_quality", "step"), name, "import", own=own
-        )
+        yield from self._quality(name, _get(condition, "data_quality"), (*here, "data_quality"), own=own)
         alignment = _get(condition, "alignment")
         if isinstance(alignment, str):
             yield from self._step((*here, "alignment"), alignment, name, "validate", own=own)
         yield from self._step((*here, "alignment", "step"), _get(alignment, "step"), name, "validate", own=own)
         rule = _get(condition, "business_rule")
-        for other in dict.fromkeys(_STEP_IN_RULE.findall(rule)) if isinstance(rule, str) else ():
-            yield from self._step((*here, "business_rule"), other, name, None, own=own)
+        named = [(kind, word or key) for kind, word, key in _IN_RULE.findall(rule)] if isinstance(rule, str) else []
+        for kind, other in dict.fromkeys(named):
+            if kind == "steps":
+                yield from self._step((*here, "business_rule"), other, name, None, own=own)
+            else:
+                yield from self._known((*here, "business_rule"), other, "tables")
+
+    def _quality(self, name: str, said: object, here: Loc, *, own: bool = False) -> Iterator[Complaint]:
+        step, expectation = _get(said, "step"), _get(said, "expectation")
+        yield from self._step((*here, "step"), step, name, "import", own=own)
+        yield from self._known((*here, "table"), _get(said, "table"), "tables")
+        if isinstance(step, str) and step in self.steps and isinstance(expectation, str):
+            names = [n for key in ("expect", "expect_set") for n in _mapping(_get(self.steps[step], key))]
+            if expectation not in names:
+                yield (*here, "expectation"), unknown(expectation, names, lead=f"expectations of {step}")
+
+    def triggers(self, data: dict[str, object]) -> Iterator[Complaint]:
+        """Sources and tables that nothing has; a workflow that its own end would start again."""
+        for name, trigger in _mapping(data.get("triggers")).items():
+            here: Loc = ("triggers", name)
+            for loc, said in ((here, trigger), ((*here, "expect"), _get(trigger, "expect"))):
+                for kind, key, section in (("arrival", "source", "sources"), ("table_version", "table", "tables")):
+                    short, long = _get(said, kind), _get(said, kind, key)
+                    yield from self._known((*loc, kind), short, section)
+                    yield from self._known((*loc, kind, key), long, section)
+            end = _get(trigger, "run_end")
+            other, at = (end, ()) if isinstance(end, str) else (_get(end, "workflow"), ("workflow",))
+            if isinstance(other, str) and other == data.get("workflow"):
+                yield (*here, "run_end", *at), WrongValue("expected another workflow than itself", found=quoted(other))
 
     def _step(self, loc: Loc, other: object, name: str, kind: str | None, *, own: bool = False) -> Iterator[Complaint]:
         """``other`` is a step of ``kind`` that runs before step ``name``."""

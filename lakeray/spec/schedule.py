@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -45,8 +46,32 @@ _LONGEST = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 _ITEM = re.compile(r"(?:(\*)|([0-9]{1,2}|[a-z]{3,9})(?:-([0-9]{1,2}|[a-z]{3,9}))?)(?:/([0-9]{1,3}))?")
 
 
-def parse_cron(text: str) -> tuple[frozenset[int], ...]:
-    """Minutes, hours, days of month, months, days of week (0 is Sunday) that a cron expression of five fields allows.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cron:
+    """What a cron expression allows, as crontab(5) reads it."""
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    """Days of month, from 1."""
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    """0 is Sunday."""
+    both_days: bool
+    """Whether day of month and day of week must both fit: so it is when one of them begins with ``*``. Else either."""
+    by_clock: bool
+    """Whether neither minute nor hour begins with ``*``, so that times of day are meant rather than a rhythm."""
+
+    def on(self, day: date) -> bool:
+        """Whether the expression allows something on ``day``."""
+        if day.month not in self.months:
+            return False
+        fitting = (day.day in self.days, day.isoweekday() % 7 in self.weekdays)
+        return all(fitting) if self.both_days else any(fitting)
+
+
+def parse_cron(text: str) -> Cron:
+    """What a cron expression of five fields allows.
 
     The syntax is that of crontab(5): numbers, names, ``a-b``, lists, ``/step``, and ``@hourly`` and its like. Raises
     WrongValue naming the field, also for a date that never comes, such as 30 February.
@@ -62,11 +87,19 @@ def parse_cron(text: str) -> tuple[frozenset[int], ...]:
             'expected five fields: minute, hour, day of month, month, day of week, as in "*/15 * * * *"',
             found=f"{quoted(text)} with {len(fields)}",
         )
-    sets = tuple(_values(text, field) for text, field in zip(fields, _FIELDS, strict=True))
-    days, months = sets[2], sets[3]
-    if fields[4] == "*" and min(days) > max(_LONGEST.get(month, 31) for month in months):
+    minutes, hours, days, months, weekdays = (_values(text, field) for text, field in zip(fields, _FIELDS, strict=True))
+    both_days = fields[2].startswith("*") or fields[4].startswith("*")
+    if both_days and min(days) > max(_LONGEST.get(month, 31) for month in months):
         raise WrongValue("expected a day that its month has", found=quoted(text))
-    return (*sets[:4], frozenset(day % 7 for day in sets[4]))
+    return Cron(
+        minutes=minutes,
+        hours=hours,
+        days=days,
+        months=months,
+        weekdays=frozenset(day % 7 for day in weekdays),
+        both_days=both_days,
+        by_clock=not (fields[0].startswith("*") or fields[1].startswith("*")),
+    )
 
 
 def _values(text: str, field: _Field) -> frozenset[int]:
@@ -105,6 +138,10 @@ def _cron(text: str) -> str:
     return text
 
 
+Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
+"""What happens when a run is due while another goes on."""
+
+
 class Schedule(Spec):
     """When runs begin by themselves. `lakeray up` keeps to it; `lakeray run` ignores it and says so."""
 
@@ -112,15 +149,17 @@ class Schedule(Spec):
     """Five fields: minute, hour, day of month, month, day of week, as in `*/15 * * * *`; or @hourly, @daily, @weekly,
     @monthly, @yearly."""
     timezone: Zone = "UTC"
-    """The IANA time zone in which `cron` is read. Default: UTC, which has no hour that is missing or comes twice."""
-    overlap: Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"] = "skip"
+    """The IANA time zone in which `cron` is read. Default: UTC, which has no hour that is missing or comes twice.
+    Elsewhere a time of day that the clocks skip begins right after the gap, one that comes twice begins once; where
+    minute or hour begins with `*`, what is skipped does not come and what is repeated comes again."""
+    overlap: Overlap = "skip"
     """What happens when a run is due while another goes on. `skip` (default): nothing. `buffer_one`: one waits.
-    `buffer_all`: all wait. `cancel_other`: the other is cancelled and the new one begins. `terminate_other`: likewise,
-    at once. `allow_all`: both run."""
+    `buffer_all`: all wait. `cancel_other`: the other is cancelled, the new one begins once it has ended.
+    `terminate_other`: likewise, at once. `allow_all`: both run."""
     catchup_window: Duration = 3600.0
     """How many seconds late a run that was missed still begins. Default: 1h."""
     jitter: Duration = 0.0
-    """Seconds by at most which a run is put off at random. Default: 0. Spreads many schedules that fall on the full
-    hour."""
+    """Seconds by at most which a run is put off at random, never beyond the next one. Default: 0. Spreads many
+    schedules that fall on the full hour."""
     pause_on_failure: bool = False
-    """Whether a failed run pauses the schedule. Default: false."""
+    """Whether a failed run pauses the schedule until somebody resumes it. Default: false."""

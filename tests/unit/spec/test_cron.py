@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,28 @@ from lakeray.spec.wrong import WrongValue
     ],
 )
 def test_fields(text, field, values):
-    assert parse_cron(text)[field] == values
+    cron = parse_cron(text)
+    assert (cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays)[field] == values
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "allowed"),
+    [
+        ("0 0 13 * fri", date(2025, 6, 13), True),
+        ("0 0 13 * fri", date(2025, 6, 6), True),
+        ("0 0 13 * fri", date(2025, 5, 13), True),
+        ("0 0 13 * fri", date(2025, 5, 14), False),
+        ("0 0 * * fri", date(2025, 5, 13), False),
+        ("0 0 */2 * fri", date(2025, 6, 6), False),
+        ("0 0 */2 * fri", date(2025, 6, 13), True),
+        ("0 0 13 * */5", date(2025, 6, 13), True),
+        ("0 0 13 * */5", date(2025, 6, 6), False),
+        ("0 0 * 5 *", date(2025, 6, 1), False),
+        ("0 0 * * 7", date(2025, 6, 1), True),
+    ],
+)
+def test_two_days_are_joined_by_or_unless_one_begins_with_a_star(text, day, allowed):
+    assert parse_cron(text).on(day) is allowed
 
 
 @pytest.mark.parametrize(
@@ -47,6 +70,7 @@ def test_fields(text, field, values):
         ("1,,2 * * * *", "expected minute as"),
         ("a-b * * * *", "expected minute as"),
         ("0 0 31 4,6 *", "expected a day that its month has"),
+        ("0 0 31 4,6 */2", "expected a day that its month has"),
         ("@fortnightly", "allowed: @hourly"),
     ],
 )
@@ -59,8 +83,7 @@ def test_what_is_no_cron_expression(text, told):
 @given(st.text(alphabet="0123456789*/,- @adehilmnorstuwy", max_size=30))
 def test_any_text_is_an_expression_that_comes_true_or_a_wrong_value(text):
     try:
-        fields = parse_cron(text)
+        cron = parse_cron(text)
     except WrongValue:
         return
-    assert len(fields) == 5
-    assert all(fields)
+    assert all((cron.minutes, cron.hours, cron.days, cron.months, cron.weekdays))

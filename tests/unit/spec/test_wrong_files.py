@@ -91,6 +91,14 @@ BEYOND_A_SCHEMA = {
     "queue for nothing", "limit without a key", "unknown pool", "slots of nothing", "precondition over a later step",
     "postcondition over a later step", "person in a precondition", "person in a postcondition",
     "gate that holds slots", "wait that is undone", "instant that is none", "timeout of time", "chunks of a workflow",
+    # gates and triggers
+    "quality of nothing", "quality of a table without a metric", "metric of another thing", "expectation of a table",
+    "unknown expectation", "rule over unknown table", "rule over a step in brackets", "rule that is no CEL",
+    "rule over a stranger", "rule over a name with a dash", "rule that is no condition", "rule of two types",
+    "expiry of what never expires", "escalation to nobody", "escalation without a word", "escalation to the same",
+    "resource without a permission", "arrival of nothing known", "arrival at a long name",
+    "reconcile of what is not pushed", "every beside a queue", "version of no table", "version of an unknown table",
+    "end of itself", "end state twice", "expectation of an unknown source",
 }  # fmt: skip
 
 
