@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import threading
 from collections.abc import Sequence
@@ -26,11 +27,13 @@ from lakeray.importer.recording.summary import BatchSummary
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
 from lakeray.reports.profile import ProfileReport
+from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
+from lakeray.runtime.durable.run import DurableRun, narrowed
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
-from lakeray.runtime.run import WorkflowRun, utc_now
+from lakeray.runtime.run import WorkflowRun
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
@@ -51,7 +54,7 @@ def connect(*, settings: Settings | None = None, observer: Observer | None = Non
 class Run:
     """A run in the background."""
 
-    def __init__(self, work: WorkflowRun) -> None:
+    def __init__(self, work: WorkflowRun | DurableRun) -> None:
         self._work = work
         self._summary: RunSummary | None = None
         self._error: BaseException | None = None
@@ -132,17 +135,31 @@ class Lake:
         return workflow
 
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
-        """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
+        """Start a run and return at once. What an earlier run of the very same file left unfinished is carried on.
+
+        ``continuous`` keeps watching for new objects until it is cancelled; such a run keeps no history.
+        """
         workflow = self._runnable(file, steps)
-        work = WorkflowRun(
+        if continuous:
+            return Run(self._watching(workflow, steps))
+        work = DurableRun(
+            workflow=narrowed(workflow, steps),
+            settings=self._settings,
+            cluster=self._cluster,
+            observer=self._observer,
+            principal=getpass.getuser(),
+        )
+        return Run(work)
+
+    def _watching(self, workflow: Workflow, steps: list[str] | None) -> WorkflowRun:
+        return WorkflowRun(
             workflow=workflow,
             settings=self._settings,
             cluster=self._cluster,
             observer=self._observer,
             steps=steps,
-            continuous=continuous,
+            continuous=True,
         )
-        return Run(work)
 
     def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
         """What a run would import, step by step; nothing is written."""

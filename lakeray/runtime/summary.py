@@ -32,8 +32,18 @@ class MaintainSummary(Summary):
     table_version: int | None = None
 
 
+class NeedSummary(Summary):
+    """What a gate waits for: ``quorum`` people of ``role``, of whom ``given`` said yes, before ``until``."""
+
+    step: str
+    role: str
+    quorum: int = 1
+    given: int = 0
+    until: datetime | None = None
+
+
 class StepSummary(Summary):
-    """One step of a run."""
+    """One step of a run. ``said`` are sentences about what a gate found."""
 
     name: str
     kind: str
@@ -43,12 +53,13 @@ class StepSummary(Summary):
     duration_s: float = 0.0
     imported: ImportSummary | None = None
     maintained: MaintainSummary | None = None
+    said: list[str] = Field(default_factory=list)
     error: ErrorSummary | None = None
 
 
 class RunSummary(Summary):
-    """One run of a workflow. ``security`` holds audit lines such as which secret references were resolved (never
-    their values).
+    """One run of a workflow. ``needs`` are people that it waits for. ``security`` holds audit lines such as which
+    secret references were resolved (never their values).
     """
 
     run_id: str
@@ -61,4 +72,5 @@ class RunSummary(Summary):
     errors: list[ErrorSummary] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     security: list[str] = Field(default_factory=list)
+    needs: list[NeedSummary] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)

@@ -61,9 +61,7 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-_SECTIONS = frozenset(
-    {"workflow", "tenant", "schedule", "triggers", "sources", "tables", "steps", "targets", "pools"}
-)
+_SECTIONS = frozenset({"workflow", "tenant", "schedule", "triggers", "sources", "tables", "steps", "targets", "pools"})
 
 
 class _Graph:
