@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 
 from pydantic import BaseModel
 
@@ -30,7 +31,7 @@ def reference_complaints(data: Mapping[str, object]) -> Iterator[Complaint]:
         yield from graph.checks(name, step)
         yield from graph.condition(name, _get(step, "gate"), ("steps", name, "gate"))
         yield from graph.condition(name, _get(step, "requires"), ("steps", name, "requires"))
-        yield from graph.condition(name, _get(step, "ensures"), ("steps", name, "ensures"), own=True)
+        yield from graph.behind(name).condition(name, _get(step, "ensures"), ("steps", name, "ensures"))
     yield from graph.circles()
     yield from graph.triggers(plain)
     yield from _places(plain)
@@ -76,6 +77,12 @@ class _Graph:
             name: [before for before in _list(_get(step, "after")) if isinstance(before, str) and before in self.steps]
             for name, step in self.steps.items()
         }
+
+    def behind(self, name: str) -> _Graph:
+        """The graph for conditions over what a step did: it stands before itself."""
+        found = copy(self)
+        found.after = {**self.after, name: [*self.after[name], name]}
+        return found
 
     def _known(self, loc: Loc, value: object, *kinds: str) -> Iterator[Complaint]:
         names = [name for kind in kinds for name in self.names[kind]]
@@ -123,33 +130,30 @@ class _Graph:
                 if kind == "references" and isinstance(reference, str) and "." in reference:
                     yield from self._known((*here, "to"), reference.partition(".")[0], "tables")
 
-    def condition(
-        self, name: str, condition: object, here: Loc, depth: int = 0, *, own: bool = False
-    ) -> Iterator[Complaint]:
-        """``own``: the condition may be about the step itself, which has run by then."""
+    def condition(self, name: str, condition: object, here: Loc, depth: int = 0) -> Iterator[Complaint]:
         if depth > 32:  # noqa: PLR2004 - deeper ones are refused by their own model
             return
         for key in ("all", "any"):
             for index, inner in enumerate(_list(_get(condition, key))):
-                yield from self.condition(name, inner, (*here, key, index), depth + 1, own=own)
+                yield from self.condition(name, inner, (*here, key, index), depth + 1)
         if _get(condition, "not") is not None:
-            yield from self.condition(name, _get(condition, "not"), (*here, "not"), depth + 1, own=own)
-        yield from self._quality(name, _get(condition, "data_quality"), (*here, "data_quality"), own=own)
+            yield from self.condition(name, _get(condition, "not"), (*here, "not"), depth + 1)
+        yield from self._quality(name, _get(condition, "data_quality"), (*here, "data_quality"))
         alignment = _get(condition, "alignment")
         if isinstance(alignment, str):
-            yield from self._step((*here, "alignment"), alignment, name, "validate", own=own)
-        yield from self._step((*here, "alignment", "step"), _get(alignment, "step"), name, "validate", own=own)
+            yield from self._step((*here, "alignment"), alignment, name, "validate")
+        yield from self._step((*here, "alignment", "step"), _get(alignment, "step"), name, "validate")
         rule = _get(condition, "business_rule")
         named = [(kind, word or key) for kind, word, key in _IN_RULE.findall(rule)] if isinstance(rule, str) else []
         for kind, other in dict.fromkeys(named):
             if kind == "steps":
-                yield from self._step((*here, "business_rule"), other, name, None, own=own)
+                yield from self._step((*here, "business_rule"), other, name, None)
             else:
                 yield from self._known((*here, "business_rule"), other, "tables")
 
-    def _quality(self, name: str, said: object, here: Loc, *, own: bool = False) -> Iterator[Complaint]:
+    def _quality(self, name: str, said: object, here: Loc) -> Iterator[Complaint]:
         step, expectation = _get(said, "step"), _get(said, "expectation")
-        yield from self._step((*here, "step"), step, name, "import", own=own)
+        yield from self._step((*here, "step"), step, name, "import")
         yield from self._known((*here, "table"), _get(said, "table"), "tables")
         if isinstance(step, str) and step in self.steps and isinstance(expectation, str):
             names = [n for key in ("expect", "expect_set") for n in _mapping(_get(self.steps[step], key))]
@@ -170,7 +174,7 @@ class _Graph:
             if isinstance(other, str) and other == data.get("workflow"):
                 yield (*here, "run_end", *at), WrongValue("expected another workflow than itself", found=quoted(other))
 
-    def _step(self, loc: Loc, other: object, name: str, kind: str | None, *, own: bool = False) -> Iterator[Complaint]:
+    def _step(self, loc: Loc, other: object, name: str, kind: str | None) -> Iterator[Complaint]:
         """``other`` is a step of ``kind`` that runs before step ``name``."""
         if not isinstance(other, str):
             return
@@ -180,7 +184,7 @@ class _Graph:
             fitting = [step for step, said in self.steps.items() if _get(said, kind) is not None]
             wrong = unknown(other, fitting, lead=f"{kind} steps of this file")
             yield loc, wrong
-        elif other not in self._before(name) and not (own and other == name):
+        elif other not in self._before(name):
             hint = f"expected a step that runs before {name}: put {other} into its `after`"
             yield loc, WrongValue(hint, found=quoted(other))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lakeray.workflow import events as e
+from lakeray.workflow.attempts import succeed
 from lakeray.workflow.opening import barrier, open_step, ready
 from lakeray.workflow.saga import undo_next
-from lakeray.workflow.state import UNDER_WAY, RunState
+from lakeray.workflow.state import RunState
 from lakeray.workflow.turn import Turn
 
 _TOLERATED = ("failed", "dead_lettered")
@@ -26,18 +27,31 @@ def advance(turn: Turn) -> None:
 
 
 def _go_on(turn: Turn) -> None:
-    """Steps come in an order in which one look at each is enough, unless a step that begins is over at once."""
-    before = -1
-    while before != len(turn.events) and not turn.state.stopping:
+    """Look at the steps that what happened can have moved, then at those that this moved, until nothing moves."""
+    names = _moved(turn.state, turn.events) or list(turn.state.steps)
+    while names and not turn.state.stopping:
         before = len(turn.events)
-        for name, step in turn.state.steps.items():
+        for name in names:
+            step = turn.state.steps[name]
             if step.status == "pending":
                 _try_to_open(turn, name)
-        for name, step in turn.state.steps.items():
-            if step.status == "waiting" and step.wait is not None:
-                _look_at_wait(turn, name)
             elif step.status == "mapping":
                 _look_at_map(turn, name)
+            if turn.state.steps[name].wait is not None:
+                _look_at_wait(turn, name)
+        names = _moved(turn.state, turn.events[before:])
+
+
+def _moved(state: RunState, events: list[e.Event]) -> list[str]:
+    """The steps of the events and those behind them; none when an event is about the whole run."""
+    found: dict[str, None] = {}
+    for event in events:
+        name = getattr(event, "step", None)
+        if name is None:
+            return []
+        found[name] = None
+        found.update(dict.fromkeys(state.plan(name).dependents))
+    return list(found)
 
 
 def _try_to_open(turn: Turn, name: str) -> None:
@@ -49,7 +63,8 @@ def _try_to_open(turn: Turn, name: str) -> None:
 
 
 def _look_at_wait(turn: Turn, name: str) -> None:
-    wait = turn.state.steps[name].wait
+    step = turn.state.steps[name]
+    wait = step.wait if step.status == "waiting" else None
     if wait is not None and wait.event is not None and wait.event in turn.state.received:
         turn.say(e.StepSucceeded(at=turn.at, step=name, attempt=1, output=turn.state.received[wait.event]))
 
@@ -61,7 +76,7 @@ def _look_at_map(turn: Turn, name: str) -> None:
     if mapped is None or not mapped.over:
         return
     if not mapped.failed:
-        turn.say(e.StepSucceeded(at=turn.at, step=name, attempt=step.tries.attempt, output={"items": mapped.total}))
+        succeed(turn, name, {"items": mapped.total})
         return
     chunk, first = min(mapped.failed.items())
     error = e.Failure(
@@ -122,8 +137,3 @@ def _end(turn: Turn) -> None:
             uncompensated=tuple(name for name, step in state.steps.items() if step.undo_error is not None),
         )
     )
-
-
-def at_work(state: RunState) -> bool:
-    """Whether something may be going on outside for the run's steps."""
-    return any(step.status in UNDER_WAY or step.strays or step.undo for step in state.steps.values())

@@ -121,7 +121,10 @@ def fail(turn: Turn, name: str, error: e.Failure, cause: e.Cause, *, final: bool
 
 
 def condition(turn: Turn, command: c.ReportCondition) -> None:
-    """The verdict on a precondition lets the step begin or fails it, that on a postcondition its attempt."""
+    """The verdict on a precondition lets the step begin or fails it, that on a postcondition its attempt.
+
+    Of a map it fails the step: its chunks are done, and another attempt would find the same.
+    """
     step, plan = turn.state.steps[command.step], turn.state.plan(command.step)
     if command.side == "requires":
         fits = ready(turn.state, command.step) and plan.requires is not None and not step.permitted
@@ -143,7 +146,7 @@ def condition(turn: Turn, command: c.ReportCondition) -> None:
         if command.verdict == "true":
             turn.say(e.StepSucceeded(at=turn.at, step=command.step, attempt=command.attempt))
         else:
-            fail(turn, command.step, _unmet(plan, command), "error")
+            fail(turn, command.step, _unmet(plan, command), "error", final=step.map is not None)
     elif command.verdict != "true":
         turn.say(e.StepFailed(at=turn.at, step=command.step, error=_unmet(plan, command)))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import TypedDict
+
 from lakeray.workflow import attempts
 from lakeray.workflow import commands as c
 from lakeray.workflow import events as e
@@ -9,6 +12,15 @@ from lakeray.workflow.opening import plan_map
 from lakeray.workflow.retry import Again, after_failure
 from lakeray.workflow.state import MapState, RunState
 from lakeray.workflow.turn import Turn
+
+
+class _About(TypedDict):
+    """What every event of an attempt at a chunk says."""
+
+    at: datetime
+    step: str
+    chunk: int
+    attempt: int
 
 
 def items(turn: Turn, command: c.ReportItems) -> None:
@@ -38,7 +50,7 @@ def report(turn: Turn, command: c.Report) -> None:
     if mapped is None:
         return
     tries = mapped.tries_of(chunk)
-    about = {"at": turn.at, "step": command.step, "chunk": chunk, "attempt": command.attempt}
+    about = _About(at=turn.at, step=command.step, chunk=chunk, attempt=command.attempt)
     if isinstance(command, c.ReportStarted):
         if attempts.may_start(turn, tries):
             turn.say(e.MapChunkStarted(**about, worker=command.worker))
@@ -85,15 +97,17 @@ def fail(turn: Turn, name: str, chunk: int, error: e.Failure, cause: e.Cause) ->
 def child_started(turn: Turn, command: c.ReportChildStarted) -> None:
     """The child run was accepted: nothing more is to be done until it ends."""
     state = turn.state
-    about = {"at": turn.at, "step": command.step, "attempt": command.attempt, "child": command.child}
+    started = e.ChildStarted(
+        at=turn.at, step=command.step, attempt=command.attempt, child=command.child, chunk=command.chunk
+    )
     if command.chunk is None:
         step = attempts.current(state, command.step, command.attempt)
         if step is not None and step.child == command.child and attempts.may_start(turn, step.tries):
-            turn.say(e.ChildStarted(**about))
+            turn.say(started)
         return
     mapped = current(state, command.step, command.chunk, command.attempt)
     if mapped is not None and attempts.may_start(turn, mapped.tries_of(command.chunk)):
-        turn.say(e.ChildStarted(**about, chunk=command.chunk))
+        turn.say(started)
 
 
 def child_ended(turn: Turn, command: c.ReportChildEnded) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lakeray.workflow.definition import Definition
-from lakeray.workflow.events import Cause, Ending, Failure, ForkedFrom, Need, Parent, Side, Verdict
+from lakeray.workflow.events import Cause, Ending, Failure, ForkedFrom, Need, Outcome, Parent, Side, Verdict
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="command"):
@@ -108,19 +108,25 @@ class ReportVerdict(Command, frozen=True, kw_only=True, omit_defaults=True, tag=
     step: str
     looks: int
     verdict: Verdict
+    outcome: Outcome
+    reason: str = ""
     evidence: Any = None
     waits_for: tuple[Need, ...] = ()
     look_again_at: datetime | None = None
 
 
 class GiveApproval(Command, frozen=True, kw_only=True, omit_defaults=True, tag=True):
-    """A person says yes or no at a gate. ``roles`` are theirs in the tenant, as access control says."""
+    """A person says yes or no at a gate. ``roles`` are theirs in the tenant, as access control says.
+
+    ``condition`` is the path of the approval that is meant, all for which they may speak when None.
+    """
 
     step: str
     principal: str
     roles: tuple[str, ...] = ()
     approve: bool = True
     comment: str | None = None
+    condition: str | None = None
 
 
 class SendEvent(Command, frozen=True, kw_only=True, omit_defaults=True, tag=True):
@@ -216,7 +222,7 @@ AnyCommand = (
     | TerminateRun
     | RetryRun
 )
-_DECODE = msgspec.json.Decoder(AnyCommand).decode
+_DECODER: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -228,6 +234,6 @@ def encode_command(command: Command) -> bytes:
 def decode_command(data: bytes) -> AnyCommand:
     """What ``encode_command`` wrote. Raises ValueError for anything else."""
     try:
-        return _DECODE(data)
+        return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"these bytes are no command: {error}") from error

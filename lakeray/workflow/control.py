@@ -9,6 +9,7 @@ from lakeray.workflow import events as e
 from lakeray.workflow.definition import downstream
 from lakeray.workflow.refusal import Refused
 from lakeray.workflow.state import RunState
+from lakeray.workflow.timeouts import pass_time
 from lakeray.workflow.turn import Turn
 
 
@@ -31,11 +32,12 @@ def pause(turn: Turn, command: c.PauseRun) -> None:
 
 
 def resume(turn: Turn, command: c.ResumeRun) -> None:
-    """Of a run that is not paused it is refused."""
+    """Of a run that is not paused it is refused. What became due meanwhile happens at once."""
     _refuse_ended(turn.state, "resume")
     if turn.state.paused_at is None:
         raise Refused(f"run {turn.state.run_id} is not paused", hint="`lakeray runs show` says what it waits for")
     turn.say(e.RunResumed(at=turn.at, principal=command.principal))
+    pass_time(turn)
 
 
 def cancel(turn: Turn, command: c.CancelRun) -> None:
@@ -57,13 +59,13 @@ def terminate(turn: Turn, command: c.TerminateRun) -> None:
 
 
 def retry(turn: Turn, command: c.RetryRun) -> None:
-    """Everything that did not succeed, or was undone, begins anew with all that comes after it."""
+    """Everything that did not succeed, or was undone, perhaps even, begins anew with all that comes after it."""
     state = turn.state
     if state.ended is None:
         raise Refused(f"run {state.run_id} is not over", hint="cancel it first, or wait for its end")
     if command.from_step is not None and command.from_step not in state.steps:
         raise Refused(f"run {state.run_id} has no step {command.from_step!r}", hint=f"it has: {', '.join(state.steps)}")
-    again = {name for name, step in state.steps.items() if step.status != "succeeded"}
+    again = {name for name, step in state.steps.items() if step.status != "succeeded" or step.undo_error}
     if command.from_step is not None:
         again.add(command.from_step)
     if not again:

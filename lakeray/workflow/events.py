@@ -17,6 +17,7 @@ from lakeray.workflow.definition import Definition
 Cause = Literal["error", "timeout", "worker_died"]
 Ending = Literal["succeeded", "failed", "cancelled", "terminated"]
 Verdict = Literal["true", "false", "unknown"]
+Outcome = Literal["passed", "refused", "waiting"]
 Side = Literal["requires", "ensures"]
 
 
@@ -31,17 +32,22 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a gate waits for: ``quorum`` people of ``role``, of whom ``given`` have said yes.
+    """People whose word a gate waits for, at the approval that stands at ``path`` of its condition.
 
-    ``escalated``: this role was asked because another did not answer in time.
+    ``roles`` may speak now; ``given`` are who said yes, ``missing`` how many more must, ``excluded`` who may not;
+    ``until`` is when silence alone changes something. ``escalated``: more roles are asked, as others kept silent.
     """
 
-    role: str
+    path: str
+    roles: tuple[str, ...]
     quorum: int = 1
-    given: int = 0
+    given: tuple[str, ...] = ()
+    missing: int = 1
     four_eyes: bool = False
-    expires_at: datetime | None = None
+    excluded: tuple[str, ...] = ()
     escalated: bool = False
+    comment_required: bool = False
+    until: datetime | None = None
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -199,32 +205,36 @@ class GateDue(Event, frozen=True, kw_only=True, omit_defaults=True):
 class GateJudged(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The gate's condition was judged over ``looks`` facts; ``evidence`` is kept as it was and never judged anew.
 
-    ``look_again_at``: when time alone may change an unknown.
+    ``outcome`` is what the run does about ``verdict``. ``look_again_at``: when time alone may change an unknown.
     """
 
     step: str
     verdict: Verdict
+    outcome: Outcome
     looks: int
+    reason: str = ""
     evidence: Any = None
     waits_for: tuple[Need, ...] = ()
     look_again_at: datetime | None = None
 
 
 class ApprovalGiven(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A person said yes or no."""
+    """A person said yes or no, to one approval of the gate's condition (by its path) or to all."""
 
     step: str
     principal: str
     roles: tuple[str, ...] = ()
     approve: bool = True
     comment: str | None = None
+    condition: str | None = None
 
 
 class GateEscalated(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Nobody answered in time: now ``role`` is asked."""
+    """Nobody answered in time at the approval with this path: now all these roles are asked."""
 
     step: str
-    role: str
+    path: str
+    roles: tuple[str, ...]
 
 
 class WaitStarted(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -64,6 +64,12 @@ def _paused(state: RunState, event: e.RunPaused) -> RunState:
     return state.after(event, paused_at=event.at)
 
 
+def _going(state: RunState, principal: str) -> tuple[str, ...]:
+    """Those who set the run going again, with one more."""
+    known = state.also_started_by
+    return known if not principal or principal in known else (*known, principal)
+
+
 def _resumed(state: RunState, event: e.RunResumed) -> RunState:
     if state.paused_at is None:
         return state.after(event)
@@ -75,7 +81,8 @@ def _resumed(state: RunState, event: e.RunResumed) -> RunState:
         return replace(tries, due_at=max(tries.due_at, event.at), opened_at=tries.opened_at + paused)
 
     steps = {name: replace(step, tries=later(step.tries)) for name, step in state.steps.items()}
-    return state.after(event, paused_at=None, steps=steps)
+    also = _going(state, event.principal)
+    return state.after(event, paused_at=None, steps=steps, also_started_by=also)
 
 
 def _cancel_requested(state: RunState, event: e.CancelRequested) -> RunState:
@@ -110,14 +117,20 @@ def _retry_requested(state: RunState, event: e.RetryRequested) -> RunState:
         before = steps[name]
         tries = Tries(attempt=before.tries.attempt, since=before.tries.attempt + 1, details=before.tries.details)
         mapped = before.map if before.status in ("failed", "dead_lettered", "cancelled") else None
+        last = before.chunk_last if before.map is None else before.map.last
         if mapped is not None:
-            mapped = replace(mapped, failed={}, first=mapped.last + 1, opened_at=event.at)
+            mapped = replace(mapped, failed={}, first=last + 1, opened_at=event.at)
         steps[name] = StepState(
-            tries=tries, map=mapped, undone=before.undone, undo_last=before.undo_last, strays=before.strays
+            tries=tries,
+            map=mapped,
+            chunk_last=last,
+            undo_last=before.undo_last,
+            strays=before.strays,
         )
     return state.after(
         event,
         steps=steps,
+        also_started_by=_going(state, event.principal),
         ended=None,
         ended_at=None,
         failing_since=None,
@@ -142,7 +155,7 @@ def _undo_started(state: RunState, event: e.CompensationStarted) -> RunState:
 
 def _undo_succeeded(state: RunState, event: e.CompensationSucceeded) -> RunState:
     step = state.steps[event.step]
-    done = replace(step, status="compensated", undo=None, undone=step.undone + 1, undo_error=None, map=None)
+    done = replace(step, status="compensated", undo=None, undo_error=None)
     return state.with_step(event, event.step, done)
 
 

@@ -37,7 +37,10 @@ def _mapped(state: RunState, name: str) -> tuple[StepState, MapState]:
 
 def map_planned(state: RunState, event: e.MapPlanned) -> RunState:
     """The chunks can be worked on."""
+    last = state.steps[event.step].chunk_last
     mapped = MapState(
+        first=last + 1,
+        last=last,
         total=event.total,
         chunk_size=event.chunk_size,
         items=event.items,
@@ -113,7 +116,7 @@ def abandoned(state: RunState, name: str) -> tuple[tuple[str, ...], MapState | N
     A child may run before ChildStarted says so: each that may have been started counts.
     """
     step, plan = state.steps[name], state.plan(name)
-    children = (step.child,) if step.child else ()
+    children: tuple[str, ...] = (step.child,) if step.child else ()
     mapped = step.map
     if mapped is None:
         return children, None

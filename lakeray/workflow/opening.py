@@ -60,9 +60,12 @@ def schedule(turn: Turn, name: str, not_before: datetime | None = None) -> None:
 
 
 def idempotency_key(state: RunState, name: str) -> str:
-    """What a step's effects are told apart by: the same in every attempt, another once they were undone."""
-    undone = state.steps[name].undone
-    return f"{state.run_id}/{name}/{undone}" if undone else f"{state.run_id}/{name}"
+    """What a step's effects are told apart by: the same in every attempt, another once somebody tried to undo them.
+
+    A sink that has seen a key does nothing more for it: were it the same, effects that were undone would stay away.
+    """
+    tried = state.steps[name].undo_last
+    return f"{state.run_id}/{name}/{tried}" if tried else f"{state.run_id}/{name}"
 
 
 def plan_map(

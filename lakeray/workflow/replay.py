@@ -159,8 +159,10 @@ _TOLD: dict[type[e.Event], Callable[[Any, Any], Iterator[c.Command]]] = {
     e.StepSucceeded: _success,
     e.AttemptFailed: _as(c.ReportFailure, *_TRY, "error", "cause"),
     e.StepCancelled: _stopped,
-    e.GateJudged: _as(c.ReportVerdict, "step", "looks", "verdict", "evidence", "waits_for", "look_again_at"),
-    e.ApprovalGiven: _as(c.GiveApproval, "step", "principal", "roles", "approve", "comment"),
+    e.GateJudged: _as(
+        c.ReportVerdict, "step", "looks", "verdict", "outcome", "reason", "evidence", "waits_for", "look_again_at"
+    ),
+    e.ApprovalGiven: _as(c.GiveApproval, "step", "principal", "roles", "approve", "comment", "condition"),
     e.EventReceived: _as(c.SendEvent, "name", "data", "principal"),
     e.ChildStarted: _as(c.ReportChildStarted, *_CHUNK, "child"),
     e.ChildEnded: _child_over,

@@ -70,6 +70,7 @@ class GateState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looks: int = 1
     judged: int = 0
     verdict: Verdict = "unknown"
+    reason: str = ""
     evidence: Any = None
     waits_for: tuple[Need, ...] = ()
     look_again_at: datetime | None = None
@@ -134,9 +135,9 @@ class MapState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step. ``ended`` is the sequence number of the event that ended it: the order of compensation.
 
-    ``permitted``: the precondition held. ``strays`` are child runs that it needs no more. ``undo`` are the attempts at
-    its compensation, ``undo_last`` the highest number of one; ``undone`` counts those that succeeded, ``undo_error``
-    says why the last could not.
+    ``permitted``: the precondition held. ``strays`` are child runs that it needs no more. ``chunk_last`` is the highest
+    number of an attempt at a chunk of earlier maps. ``undo`` are the attempts at its compensation, ``undo_last`` the
+    highest number of one, ``undo_error`` why the last could not.
     """
 
     status: Status = "pending"
@@ -149,12 +150,12 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gate: GateState | None = None
     wait: WaitState | None = None
     map: MapState | None = None
+    chunk_last: int = 0
     child: str | None = None
     strays: tuple[str, ...] = ()
     interrupted: bool = False
     undo: Tries | None = None
     undo_last: int = 0
-    undone: int = 0
     undo_error: Failure | None = None
 
     @property
@@ -166,8 +167,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run after ``sequence`` events, the last of them at ``at``.
 
-    ``failing_since``: when a step failed for good that may not. ``received`` is the last of each event
-    that was sent to the run, there for every wait.
+    ``also_started_by`` are those who set it going again. ``failing_since``: when a step failed for good that may not.
+    ``received`` is the last of each event that was sent to the run, there for every wait.
     """
 
     run_id: str
@@ -184,6 +185,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: dict[str, Any] = {}
     seed: int = 0
     forked_from: ForkedFrom | None = None
+    also_started_by: tuple[str, ...] = ()
     received: dict[str, Any] = {}
     paused_at: datetime | None = None
     failing_since: datetime | None = None

@@ -139,6 +139,7 @@ def gate_judged(state: RunState, event: e.GateJudged) -> RunState:
         event,
         judged=event.looks,
         verdict=event.verdict,
+        reason=event.reason,
         evidence=event.evidence,
         waits_for=event.waits_for,
         look_again_at=event.look_again_at,

@@ -64,7 +64,7 @@ def dues(state: RunState) -> Iterator[Due]:
     for name, step in state.steps.items():
         if step.undo is not None:
             yield from _of_undo(state, name, step.undo)
-        elif not step.over:
+        elif step.status != "pending" and not step.over:
             yield from _of_step(state, name, step)
 
 
@@ -116,7 +116,7 @@ def _of_waiting(name: str, step: StepState) -> Iterator[Due]:
         if gate.deadline is not None:
             yield Due(at=gate.deadline, what="gate_deadline", step=name)
         if gate.judged == gate.looks:
-            again = [gate.look_again_at, *(need.expires_at for need in gate.waits_for)]
+            again = [gate.look_again_at, *(need.until for need in gate.waits_for)]
             yield from (Due(at=at, what="gate_due", step=name) for at in again if at is not None)
     if wait is not None:
         if wait.until is not None:

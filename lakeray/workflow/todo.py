@@ -14,8 +14,8 @@ import msgspec
 
 from lakeray.workflow.definition import Definition, StepPlan
 from lakeray.workflow.events import ApprovalGiven, Side
-from lakeray.workflow.opening import idempotency_key, ready
-from lakeray.workflow.state import RunState, StepState, Tries, child_id
+from lakeray.workflow.opening import ready
+from lakeray.workflow.state import RunState, StepState, Tries, child_id, output_of
 from lakeray.workflow.timeouts import wake_at
 
 __all__ = [
@@ -96,11 +96,13 @@ class PlanMap(Work, frozen=True, kw_only=True):
 
 
 class JudgeGate(Work, frozen=True, kw_only=True):
-    """Judge a gate's condition over all facts: ReportVerdict with ``looks``."""
+    """Judge a gate's condition over all facts: ReportVerdict with ``looks``. ``evidence`` is that of the last look."""
 
     looks: int
     plan: StepPlan
     opened_at: datetime
+    deadline: datetime | None = None
+    evidence: Any = None
     approvals: tuple[ApprovalGiven, ...] = ()
 
 
@@ -148,7 +150,12 @@ def todo(state: RunState, now: datetime) -> list[Work]:
     """
     if state.ended is not None:
         return []
-    return [work for name, step in state.steps.items() for work in _of_step(state, name, step, now)]
+    return [
+        work
+        for name, step in state.steps.items()
+        if not step.over or step.strays or step.undo is not None
+        for work in _of_step(state, name, step, now)
+    ]
 
 
 def _of_step(state: RunState, name: str, step: StepState, now: datetime) -> Iterator[Work]:
@@ -256,6 +263,8 @@ def _gate(state: RunState, name: str, step: StepState) -> Iterator[Work]:
             looks=gate.looks,
             plan=state.plan(name),
             opened_at=gate.opened_at,
+            deadline=gate.deadline,
+            evidence=gate.evidence,
             approvals=gate.approvals,
         )
 
@@ -275,7 +284,7 @@ def _judge(state: RunState, name: str, side: Side, step: StepState) -> JudgeCond
         side=side,
         attempt=step.tries.attempt,
         plan=state.plan(name),
-        output=step.output,
+        output=output_of(step),
     )
 
 
@@ -287,7 +296,7 @@ def _undo(state: RunState, name: str, step: StepState, undo: Tries, now: datetim
             step=name,
             attempt=undo.attempt,
             plan=state.plan(name),
-            idempotency_key=f"{idempotency_key(state, name)}/undo",
+            idempotency_key=f"{step.key}/undo",
             output=step.output if step.status == "succeeded" else None,
             begun=undo.started_at is not None,
         )

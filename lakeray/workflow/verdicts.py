@@ -16,27 +16,29 @@ def judged(turn: Turn, command: c.ReportVerdict) -> None:
         return
     if command.looks != step.gate.looks or step.gate.judged == command.looks:
         return
-    before = step.gate.waits_for
     turn.say(
         e.GateJudged(
             at=turn.at,
             step=command.step,
             verdict=command.verdict,
+            outcome=command.outcome,
             looks=command.looks,
+            reason=command.reason,
             evidence=command.evidence,
             waits_for=command.waits_for,
             look_again_at=command.look_again_at,
         )
     )
-    asked = {need.role for need in before if need.escalated}
+    asked = {need.path for need in step.gate.waits_for if need.escalated}
     for need in command.waits_for:
-        if need.escalated and need.role not in asked:
-            turn.say(e.GateEscalated(at=turn.at, step=command.step, role=need.role))
-    if command.verdict == "true":
-        output = {"verdict": "true", "approvals": [given.principal for given in step.gate.approvals]}
+        if need.escalated and need.path not in asked:
+            turn.say(e.GateEscalated(at=turn.at, step=command.step, path=need.path, roles=need.roles))
+    if command.outcome == "passed":
+        output = {"verdict": command.verdict, "approvals": [given.principal for given in step.gate.approvals]}
         turn.say(e.StepSucceeded(at=turn.at, step=command.step, attempt=1, output=output))
-    elif command.verdict == "false":
-        refuse(turn, command.step, "gate_refused", f"gate {command.step} was refused")
+    elif command.outcome == "refused":
+        why = f": {command.reason}" if command.reason else ""
+        refuse(turn, command.step, "gate_refused", f"gate {command.step} was refused{why}")
 
 
 def refuse(turn: Turn, name: str, code: str, message: str) -> None:
@@ -51,17 +53,13 @@ def approval(turn: Turn, command: c.GiveApproval) -> None:
     """Record what a person says; who may say it is looked at here and once more by the condition."""
     state = turn.state
     gate = _open_gate(state, command.step)
-    if any(given.principal == command.principal for given in gate.approvals):
+    if any((given.principal, given.condition) == (command.principal, command.condition) for given in gate.approvals):
         raise Refused(f"{command.principal} has answered at gate {command.step} already", hint="somebody else has to")
-    needs = [need for need in gate.waits_for if need.role in command.roles]
-    if gate.waits_for and not needs:
-        roles = ", ".join(sorted({need.role for need in gate.waits_for}))
-        raise Refused(f"{command.principal} may not answer at gate {command.step}", hint=f"it waits for: {roles}")
-    if needs and all(need.four_eyes for need in needs) and command.principal == state.principal:
-        raise Refused(
-            f"{command.principal} started run {state.run_id} and may not approve it",
-            hint="the gate asks for four eyes: somebody else has to",
-        )
+    needs = [need for need in gate.waits_for if command.condition in (None, need.path)]
+    reasons = [_why_not(need, command) for need in needs]
+    if gate.judged and None not in reasons:
+        reason = next((reason for reason in reasons if reason), "it waits for no such approval")
+        raise Refused(f"{command.principal} cannot answer at gate {command.step}: {reason}", hint=_waits(gate))
     turn.say(
         e.ApprovalGiven(
             at=turn.at,
@@ -70,8 +68,25 @@ def approval(turn: Turn, command: c.GiveApproval) -> None:
             roles=command.roles,
             approve=command.approve,
             comment=command.comment,
+            condition=command.condition,
         )
     )
+
+
+def _why_not(need: e.Need, command: c.GiveApproval) -> str | None:
+    """Why a person's word would not count for an approval; None when it would, as far as can be told here."""
+    if not set(need.roles) & set(command.roles):
+        return f"it waits for role {' or '.join(need.roles)}"
+    if command.principal in need.excluded:
+        return "whoever started the run, or set it going again, is left out by four_eyes"
+    if need.comment_required and not (command.comment or "").strip():
+        return "a comment is needed"
+    return None
+
+
+def _waits(gate: GateState) -> str:
+    roles = sorted({role for need in gate.waits_for for role in need.roles})
+    return f"it waits for: {', '.join(roles)}" if roles else "it waits for no person"
 
 
 def _open_gate(state: RunState, name: str) -> GateState:

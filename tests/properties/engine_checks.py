@@ -39,6 +39,9 @@ class Book:
         self.ended: e.RunEnded | e.RunTerminated | None = None
         self.left_undone: list[str] = []
         self.deaths: Counter[str] = Counter()
+        self.facts: Counter[str] = Counter()
+        self.chunks: set[tuple[str, int, int]] = set()
+        self.last_failure: dict[str, e.AttemptFailed] = {}
 
     def read(self, number: int, event: e.Event) -> None:
         """Check one event against all before it."""
@@ -52,19 +55,33 @@ class Book:
             return
         if isinstance(event, e.CancelRequested):
             self.cancelled = True
+        if isinstance(event, e.StepFailed):
+            self._final(event)
         end = outcome(event)
         if end is not None:
             self._step_over(number, event.step, end)  # type: ignore[attr-defined]
         elif isinstance(event, e.StepScheduled):
             self._scheduled(event)
-        elif isinstance(event, e.GateOpened | e.WaitStarted):
-            self._may_begin(event.step)
         elif isinstance(event, e.AttemptFailed):
             self._attempt_failed(event)
         elif isinstance(event, e.StepStarted):
             assert event.at >= self.due[event.step], "begun before it was due"
         else:
+            self._fact(event)
             self._undo(event)
+
+    def _fact(self, event: e.Event) -> None:
+        if isinstance(event, e.GateOpened | e.WaitStarted):
+            self._may_begin(event.step)
+            self.facts[event.step] = 1
+        elif isinstance(event, e.ApprovalGiven | e.GateDue):
+            self.facts[event.step] += 1
+        elif isinstance(event, e.GateJudged):
+            assert event.looks == self.facts[event.step], "judged over other facts than there are"
+        elif isinstance(event, e.MapChunkDone | e.MapChunkFailed):
+            about = (event.step, event.chunk, event.attempt)
+            assert about not in self.chunks, "one attempt at a chunk ended twice"
+            self.chunks.add(about)
 
     def _again(self, event: e.RetryRequested) -> None:
         assert self.ended is not None
@@ -76,7 +93,7 @@ class Book:
         for name in self.plans:
             if name not in event.steps:
                 assert self.ends[name][1] == "succeeded"
-                assert name not in self.undone
+                assert name not in (*self.undone, *self.left_undone)
         self.undone, self.left_undone = [], []
 
     def _may_begin(self, name: str) -> None:
@@ -101,8 +118,26 @@ class Book:
 
     def _attempt_failed(self, event: e.AttemptFailed) -> None:
         assert event.attempt == self.highest[event.step]
+        self.last_failure[event.step] = event
         self.deaths[event.step] += event.cause == "worker_died"
         assert self.deaths[event.step] <= self.plans[event.step].retry.maximum_worker_deaths
+
+    def _final(self, failed: e.StepFailed) -> None:
+        """A step fails for good only where its plan leaves no other attempt."""
+        name, plan, error = failed.step, self.plans[failed.step], failed.error
+        last = self.last_failure.get(name)
+        if plan.kind in ("gate", "wait") or error.code in ("precondition_failed", "map_failed"):
+            return
+        if error.code in ("timeout_schedule_to_start", "timeout_schedule_to_close"):
+            return
+        if plan.kind == "map" and error.code == "postcondition_failed":
+            return
+        assert last is not None
+        hopeless = last.cause == "error" and not last.error.retryable
+        used = self.attempts[name] == plan.retry.maximum_attempts
+        listed = error.code in plan.retry.non_retryable_error_types
+        limit_s = plan.timeouts.schedule_to_close_s
+        assert hopeless or used or listed or limit_s is not None, f"{name} had attempts left"
 
     def _step_over(self, number: int, name: str, end: str) -> None:
         assert name not in self.ends, f"{name} ended twice"

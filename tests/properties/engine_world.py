@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +24,11 @@ from lakeray.workflow.refusal import Refused
 from lakeray.workflow.state import RunState
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-PATIENCE_S = 50_000.0
+CALM_S = 1000.0
+"""Nothing crashes any more from then on, nobody pauses."""
+PATIENCE_S = 8000.0
 """Every run has to be over by then."""
+OUTCOMES: dict[e.Verdict, e.Outcome] = {"true": "passed", "false": "refused", "unknown": "waiting"}
 KINDS = ("python", "python", "python", "import", "gate", "wait", "map", "workflow")
 FATES = ("ok", "ok", "ok", "ok", "error", "error", "fatal", "die", "hang", "lost")
 
@@ -64,7 +66,7 @@ def random_step(chance: random.Random, name: str, kind: str, *, depth: int, **or
         body=body,
         child=child,
         requires=maybe(0.15, {"python": "m:ok"}),
-        ensures=maybe(0.15, {"python": "m:ok"}) if works and kind != "map" else None,
+        ensures=maybe(0.15, {"python": "m:ok"}) if works else None,
         retry=d.RetryPlan(
             maximum_attempts=chance.randint(1, 4),
             initial_interval_s=chance.uniform(0, 5),
@@ -95,11 +97,21 @@ class Worker:
 
 
 @dataclass
-class Doing:
-    """One try of a worker, as it really was: for the check of what the engine made of it."""
+class Sink:
+    """Where effects go: one that knows keys, so that an effect whose key it has seen is not done again."""
 
-    fate: str
-    started_s: float
+    seen: set[str] = field(default_factory=set)
+    undone: set[str] = field(default_factory=set)
+
+    def do(self, key: str) -> None:
+        self.seen.add(key)
+
+    def undo(self, key: str) -> None:
+        self.undone |= {key} | {each for each in self.seen if each.startswith(f"{key}/")}
+        self.seen.add(key)
+
+    def has(self, key: str) -> bool:
+        return key in self.seen and key not in self.undone
 
 
 @dataclass
@@ -110,8 +122,9 @@ class World:
     crash_share: float = 0.03
     now_s: float = 0.0
     histories: dict[str, list[tuple[str, int, bytes]]] = field(default_factory=dict)
-    sink: Counter[str] = field(default_factory=Counter)
+    sink: Sink = field(default_factory=Sink)
     crashes: int = 0
+    stale: int = 0
     _memory: dict[str, RunState] = field(default_factory=dict)
     _busy: dict[str, Worker] = field(default_factory=dict)
     _orphans: list[Worker] = field(default_factory=list)
@@ -137,7 +150,9 @@ class World:
         self.people()
         while self._agenda:
             self.now_s, _, act = heapq.heappop(self._agenda)
-            assert self.now_s < PATIENCE_S, f"seed {self.seed}: a run does not end"
+            if self.now_s > PATIENCE_S:
+                assert self._over(), f"seed {self.seed}: a run does not end"
+                return
             act()
 
     # Store
@@ -165,8 +180,10 @@ class World:
             done = decided(self.state(run_id), command)
         except Refused:
             return
+        self._is_current(run_id, command, done.events)
+        crash_share = self.crash_share if self.now_s < CALM_S else 0.0
         if done.events:
-            if self.chance.random() < self.crash_share:
+            if self.chance.random() < crash_share:
                 self.crash()
                 self.later(2.0, lambda: self.send(run_id, command))
                 return
@@ -174,10 +191,21 @@ class World:
             assert done.state.sequence == len(history) + len(done.events)
             history.extend(codec.encode(event) for event in done.events)
             self._memory[run_id] = done.state
-            if self.chance.random() < self.crash_share:
+            if self.chance.random() < crash_share:
                 self.crash()
                 return
         self.reconcile(run_id)
+
+    def _is_current(self, run_id: str, command: c.Command, events: list[e.Event]) -> None:
+        """A report about an attempt that is not the last one changes nothing."""
+        if not isinstance(command, c.Report) or command.compensation or command.chunk is not None:
+            return
+        stored = [codec.decode(*each) for each in self.histories.get(run_id, ())]
+        last = max((x.attempt for x in stored if isinstance(x, e.StepScheduled) and x.step == command.step), default=0)
+        assert command.attempt <= last
+        if command.attempt < last:
+            self.stale += 1
+            assert not events, f"seed {self.seed}: {command} came late and counted"
 
     def crash(self) -> None:
         """The orchestrator forgets everything; workers go on, their replies find nobody."""
@@ -209,7 +237,7 @@ class World:
             if worker.work.run_id == run_id and key not in wanted and not isinstance(worker.work, t.StopAttempt):
                 asked = f"{key}/stop"
                 if asked not in wanted:
-                    worker.alive = False
+                    worker.alive = self.chance.random() < 0.3
                     del self._busy[key]
         for key, work in wanted.items():
             if key not in self._busy:
@@ -315,7 +343,8 @@ class World:
                 return
         takes_s = self.chance.uniform(0, 6)
         if fate == "hang":
-            return
+            takes_s += self.chance.choice((100.0, 2 * PATIENCE_S))
+            fate = self.chance.choice(("ok", "error"))
         if fate in ("error", "fatal"):
             code = self.chance.choice(("flaky", "never"))
             failure = e.Failure(code=code, message="it failed", retryable=fate == "error")
@@ -338,8 +367,10 @@ class World:
         """The sink knows keys: the same effect twice is one."""
         if not worker.alive:
             return
-        for each in [each for each in self.sink if each == key or (undo and each.startswith(f"{key}/"))] or [key]:
-            self.sink[each] = 0 if undo else 1
+        if undo:
+            self.sink.undo(key)
+        else:
+            self.sink.do(key)
 
     def _stop_attempt(self, worker: Worker, work: t.StopAttempt) -> None:
         prefix = work.key.removesuffix("/stop")
@@ -399,12 +430,15 @@ class World:
         expires = work.opened_at + timedelta(seconds=100)
         late = self.at(self.now_s) >= expires
         verdict: e.Verdict = "false" if False in said else "true" if True in said else "unknown"
-        need = e.Need(role="boss", expires_at=None if late else expires, escalated=late)
+        need = e.Need(path="approval", roles=("boss",), until=None if late else expires, escalated=late)
         waits_for = (need,) if verdict == "unknown" else ()
+        outcome = OUTCOMES[verdict]
         self.reply(
             worker,
             0.2,
-            lambda at: c.ReportVerdict(at=at, step=work.step, looks=work.looks, verdict=verdict, waits_for=waits_for),
+            lambda at: c.ReportVerdict(
+                at=at, step=work.step, looks=work.looks, verdict=verdict, outcome=outcome, waits_for=waits_for
+            ),
         )
 
     # People
@@ -420,7 +454,7 @@ class World:
             act(chance.uniform(0, 80), lambda at, _: c.CancelRun(at=at, principal="p", grace_s=chance.uniform(0, 30)))
         if chance.random() < 0.05:
             act(chance.uniform(0, 80), lambda at, _: c.TerminateRun(at=at, principal="p"))
-        if chance.random() < 0.3:
+        if chance.random() < 0.6:
             act(2000.0, lambda at, _: c.RetryRun(at=at, principal="p"))
         self.later(chance.uniform(0, 50), self.gates)
         self.later(chance.uniform(0, 300), self.events)
@@ -457,7 +491,7 @@ class World:
             state = self.state(run_id)
             if state is not None and state.ended is None:
                 self.send(run_id, c.SendEvent(at=self.at(self.now_s), name="go", data=self.now_s))
-            if state is not None and state.paused_at is not None and self.now_s > 1000:
+            if state is not None and state.paused_at is not None and self.now_s > CALM_S:
                 self.send(run_id, c.ResumeRun(at=self.at(self.now_s)))
         if not self._over() or self.now_s < 2500.0:
             self.later(300.0, self.events)

@@ -40,6 +40,7 @@ def simulate(seed: int) -> World:
         assert isinstance(state, RunState)
         assert state.ended is not None, f"seed {seed}: run {run_id} never ends"
         effects(world, state, seed)
+        children(world, state, seed)
         assert not replay_check(history), f"seed {seed}, run {run_id}"
     return world
 
@@ -51,7 +52,15 @@ def effects(world: World, state: RunState, seed: int) -> None:
         if kind not in ("python", "import") or not step.key or step.undo_error is not None:
             continue
         if step.status == "succeeded":
-            assert world.sink[step.key] == 1, f"seed {seed}: {state.run_id} {name} succeeded and left no effect"
+            assert world.sink.has(step.key), f"seed {seed}: {state.run_id} {name} succeeded and left no effect"
+
+
+def children(world: World, state: RunState, seed: int) -> None:
+    """No run ends before the runs that it started, unless a person ends it by force."""
+    for run_id in world.histories:
+        child = world.state(run_id)
+        if child is not None and child.parent is not None and child.parent.run_id == state.run_id:
+            assert state.ended == "terminated" or child.ended_at <= state.ended_at, f"seed {seed}: {run_id}"
 
 
 def many(seeds: range) -> Counter[str]:
