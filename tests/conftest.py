@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from tests.servers import AzureServer, S3Server, ServerMissing, start_azurite, start_s3
+from tests.servers import AzureServer, RedisServer, S3Server, ServerMissing, start_azurite, start_redis, start_s3
 
 # Explaining a failure traces every line of lakeray: it takes so long that the timeout hides what failed.
 settings.register_profile("lakeray", settings(), phases=[phase for phase in Phase if phase is not Phase.explain])
@@ -41,6 +41,16 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServ
     """One Azurite for the session."""
     try:
         with start_azurite(tmp_path_factory.mktemp("azure")) as server:
+            yield server
+    except ServerMissing as missing:
+        _or_skip(missing)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the session, which keeps every write on disk; whoever uses it empties it first."""
+    try:
+        with start_redis(tmp_path_factory.mktemp("redis")) as server:
             yield server
     except ServerMissing as missing:
         _or_skip(missing)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lakeray.state import Append, Event, EventStore, Lease, NewEvent, RunHead, open_event_store, shard_of
+from tests.polling import eventually
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 _numbers = itertools.count()
@@ -87,3 +88,24 @@ def sqlite_backend(folder: Path) -> Iterator[Backend]:
             pass_time=pass_time,
             make=lambda: SqliteStore(path, clock=lambda: clock[0]),
         )
+
+
+@contextmanager
+def redis_backend(url: str) -> Iterator[Backend]:
+    """An emptied server, whose clock is nobody's to move: time passes by waiting for it."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        client.script_flush()
+
+        def pass_time(seconds: float) -> None:
+            def clock() -> float:
+                whole, millionths = client.time()
+                return whole + millionths / 1e6
+
+            until = clock() + seconds
+            eventually(lambda: clock() > until, seconds + 10, every_s=0.005)
+
+        with ExitStack() as opened:
+            yield Backend(kind="redis", uri=url, opened=opened, pass_time=pass_time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def start_redis(folder: Path, *, port: int | None = None) -> Iterator[RedisServer]:
-    """Up in a tenth of a second; give the same folder and port again to restart it with its data.
+def start_redis(folder: Path, *, port: int | None = None, more: Sequence[str] = ()) -> Iterator[RedisServer]:
+    """Up in a tenth of a second; give the same folder and port again to restart it with its data. ``more`` are
+    settings as on the command line, over those that lose nothing.
 
     Raises ServerMissing.
     """
@@ -31,7 +32,7 @@ def start_redis(folder: Path, *, port: int | None = None) -> Iterator[RedisServe
     log = folder / "redis.log"
     where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
     safe = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", ""]
-    with running([command, *where, *safe], log) as process:
+    with running([command, *where, *safe, *more], log) as process:
         until(lambda: listening(port), process, log, 20)
         url = f"redis://127.0.0.1:{port}/0"
         yield RedisServer(url=url, pid=process.pid, env={"LAKERAY_STATE": url})

@@ -28,7 +28,7 @@ def take_lease(
         raise refusals.lease_held(shard, holder, until_us)
     epoch = max(epoch + 1, now_us)
     until_us = to_us(now + timedelta(seconds=ttl_s))
-    began = max(position, epoch)
+    began = max(position + 1, epoch)
     connection.execute("INSERT INTO terms VALUES (?, ?, ?)", (shard, began, position))
     connection.execute(
         "DELETE FROM terms WHERE shard = ?1 AND began <= "

@@ -10,10 +10,11 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from lakeray.errors import StateFormat, StateUnavailable
+from lakeray.errors import StateError, StateFormat, StateUnavailable
 
 APPLICATION_ID: Final = 0x6C6B7279
 """The bytes ``lkry``."""
@@ -81,20 +82,13 @@ def prepare(path: Path, shards: int) -> int:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = connect(path)
+        with closing(connect(path)) as connection:
+            _make(connection, shards)
+            _check(connection, path)
+            found = connection.execute("SELECT value FROM facts WHERE name = 'shards'").fetchone()
+            return int(found[0])
     except (OSError, sqlite3.Error) as error:
-        raise unavailable(path, error) from error
-    try:
-        _make(connection, shards)
-        _check(connection, path)
-        found = connection.execute("SELECT value FROM facts WHERE name = 'shards'").fetchone()
-        return int(found[0])
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise _not_ours(path) from error
-        raise unavailable(path, error) from error
-    finally:
-        connection.close()
+        raise failure(path, error) from error
 
 
 def file_format(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -170,8 +164,10 @@ _HINTS: Final = {
 }
 
 
-def unavailable(path: Path, error: BaseException) -> StateUnavailable:
+def failure(path: Path, error: BaseException) -> StateError:
     """What a failure of SQLite or of the file system means."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return _not_ours(path)
     hint = _HINTS.get(code, "look at the disk and its file system, then go on: what was acknowledged is kept")
     return StateUnavailable(f"the state file {path} cannot be used now: {error}", hint=hint)

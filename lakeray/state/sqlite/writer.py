@@ -6,9 +6,7 @@ next one together (group commit).
 
 from __future__ import annotations
 
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from lakeray.errors import LakerayError, StateUnavailable
 from lakeray.state.crash_points import Passage, crash_point
-from lakeray.state.sqlite.schema import connect, unavailable
+from lakeray.state.sqlite.schema import connect, failure
+from lakeray.state.together import Together
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -63,21 +62,14 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"state-writer {path.name}", daemon=True)
-        self._thread.start()
+        self._together = Together(f"the state file {path}", self._commit, at_once=_AT_ONCE)
 
     def submit(self, work: Callable[[sqlite3.Connection], T], passage: Passage | None = None) -> Future[T]:
         """The result of ``work`` once it is on disk. ``passage`` names its crash points."""
         crash_point("before", passage)
         future: Future[T] = Future()
-        with self._lock:
-            if self._closed:
-                raise StateUnavailable(f"the state file {self._path} was closed", hint="open the store again")
-            self._asked.put(_Asked(work, future, passage))
+        self._together.ask(_Asked(work, future, passage))
         return future
 
     def do(self, work: Callable[[sqlite3.Connection], T], passage: Passage | None = None) -> T:
@@ -86,27 +78,8 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was submitted."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._asked.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        going_on = True
-        while going_on:
-            together = [self._asked.get()]
-            while len(together) < _AT_ONCE:
-                try:
-                    together.append(self._asked.get_nowait())
-                except queue.Empty:
-                    break
-            going_on = None not in together
-            asked = [item for item in together if item is not None and item.future.set_running_or_notify_cancel()]
-            if asked:
-                self._commit(asked)
-        if self._connection is not None:
-            self._connection.close()
+        self._together.close()
+        self._start_over()
 
     def _commit(self, together: list[_Asked]) -> None:
         try:
@@ -116,15 +89,15 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, who waits is told
             self._start_over()
             for asked in together:
-                failure = unavailable(self._path, error)
-                failure.__cause__ = error
-                asked.future.set_exception(failure)
+                told = failure(self._path, error)
+                told.__cause__ = error
+                asked.future.set_exception(told)
             return
         for asked, outcome in zip(together, outcomes, strict=True):
             asked.reply(outcome)
 
     def _start_over(self) -> None:
-        """A new connection: nothing is known of the old one's transaction."""
+        """The next transaction has a new connection: nothing is known of this one's."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
