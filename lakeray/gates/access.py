@@ -128,13 +128,12 @@ class CasbinAccess:
     def _ask(self, roles: Collection[str], permission: str, resource: str) -> Decision:
         try:
             allowed, found = self._enforcer.enforce_ex(frozenset(roles), permission, resource)
-            enabled = self._enforcer.enabled
         except Exception as error:  # noqa: BLE001 - whatever happens inside, nobody is let in by it
             reason = f"the policy could not be asked: {type(error).__name__}"
             return Decision(allowed=False, reason=reason, revision=self.revision, failed=True)
         rule = self._by_text.get(tuple(found))
         # A disabled enforcer allows everything, and names no rule.
-        let_in = bool(allowed) and bool(enabled) and rule is not None and rule.effect == "allow"
+        let_in = bool(allowed) and rule is not None and rule.effect == "allow"
         return Decision(
             allowed=let_in, reason=_reason(let_in, rule, permission, resource), rule=rule, revision=self.revision
         )

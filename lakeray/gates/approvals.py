@@ -46,6 +46,8 @@ def look_at_approval(condition: Approval, facts: Facts, path: str) -> Finding:
         quorum=condition.quorum,
         given=tuple(vote.by.name for vote in yes),
         missing=missing,
+        four_eyes=condition.four_eyes,
+        escalated=len(roles) > 1,
         excluded=tuple(sorted(_starters(facts))) if condition.four_eyes else (),
         comment_required=condition.comment == "required",
         until=first if first is not None and facts.now < first else last,

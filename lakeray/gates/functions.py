@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from lakeray.gates.facts import Facts
 from lakeray.gates.finding import Finding, unknown
 from lakeray.gates.judgement import Verdict
 from lakeray.spec.gates import PythonCall
+from lakeray.transform.hook import load_function
 
 _LONGEST = 500
 
@@ -33,6 +35,24 @@ class NoFunctions:
     def call(self, function: str, arguments: Mapping[str, Any], facts: Facts) -> object:  # noqa: ARG002 - the port's
         """Raises PermissionError."""
         raise PermissionError(function)
+
+
+class ImportedFunctions:
+    """Functions of modules that can be imported here, in this process.
+
+    ``allowed`` names those that may be called; None allows all, which is for people who run their own files alone.
+    """
+
+    def __init__(self, allowed: frozenset[str] | None) -> None:
+        self.allowed = allowed
+
+    def call(self, function: str, arguments: Mapping[str, Any], facts: Facts) -> object:
+        """What the function returns. Raises PermissionError, TransformError when there is none, or its own error."""
+        if self.allowed is not None and function not in self.allowed:
+            raise PermissionError(function)
+        found = load_function(function)
+        asked = {"facts": facts} if "facts" in inspect.signature(found).parameters else {}
+        return found(**arguments, **asked)
 
 
 def look_at_function(condition: PythonCall, facts: Facts, functions: Functions) -> Finding:

@@ -68,8 +68,9 @@ class Evidence:
 class ApprovalNeed:
     """People whose word a gate waits for.
 
-    ``roles`` are those who may speak now, ``given`` the names of those who said yes, ``missing`` how many more must,
-    ``excluded`` names that may not; ``until`` is when something changes by silence alone.
+    ``roles`` are those who may speak now, the one that was asked first before the one that it ``escalated`` to.
+    ``given`` are the names of those who said yes, ``missing`` how many more must, ``excluded`` names that may not
+    because of ``four_eyes``; ``until`` is when something changes by silence alone.
     """
 
     path: str
@@ -77,7 +78,9 @@ class ApprovalNeed:
     quorum: int
     given: tuple[str, ...]
     missing: int
+    four_eyes: bool = False
     excluded: tuple[str, ...] = ()
+    escalated: bool = False
     comment_required: bool = False
     until: datetime | None = None
 

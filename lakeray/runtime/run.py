@@ -72,6 +72,8 @@ class WorkflowRun:
         self._started_at, self._clock, self._state = self.now(), time.monotonic(), "running"
         if self.workflow.schedule is not None:
             self._notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
+        if self.workflow.triggers:
+            self._notes.append("the workflow's triggers are used by `lakeray up`; this run ignored them")
         names = [name for name in self.workflow.ordered() if self.steps is None or name in self.steps]
         try:
             resolved_keys(self.workflow, names)

@@ -167,7 +167,7 @@ class Approval(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """A word about an end that never comes; a role too much, too few, or the same again."""
         said, other = data.get("on_expiry", "reject"), data.get("escalate_to")
-        if data.get("on_expiry") is not None and data.get("expires_in") is None:
+        if said != "reject" and data.get("expires_in") is None:
             yield ("on_expiry",), WrongValue("only with expires_in does it expire", found=quoted(str(said)))
         if said == "escalate" and other is None:
             yield ("on_expiry",), WrongValue("escalate needs a role: escalate_to", found="escalate alone")

@@ -42,7 +42,7 @@ def compile_rule(text: str) -> Any:
         raise WrongValue(f"expected a CEL expression of at most {_LONGEST} characters", found=found)
     try:
         expression = _environment().compile(text)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # TypeError: a lone surrogate, which is no text to C++
         raise _wrong(text, str(error)) from None
     kind = expression.return_type().name()
     if kind not in ("BOOL", "DYN"):
@@ -53,10 +53,10 @@ def compile_rule(text: str) -> Any:
 def _wrong(text: str, message: str) -> WrongValue:
     found = _ERROR.search(message)
     if found is None:
-        return WrongValue("expected a CEL expression that is not nested so deep", found=quoted(text))
+        return WrongValue("expected a CEL expression, of text and not nested too deep", found=quoted(text))
     line, column, said = found.groups()
     stranger = _STRANGER.match(said)
-    if stranger is not None:
+    if stranger is not None and f"{stranger[1]}(" not in text:
         name = stranger[1].partition(".")[0]
         dashed = f"-{name}" in text
         lead = (

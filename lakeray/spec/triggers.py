@@ -13,6 +13,8 @@ from lakeray.spec.texts import Name, TableUri, WebAddress
 from lakeray.spec.units import Duration, PositiveDuration
 from lakeray.spec.wrong import WrongValue
 
+_EVERY_S = 60.0
+_RECONCILE_S = 900.0
 EndState = Literal["succeeded", "failed", "cancelled", "terminated"]
 
 
@@ -23,7 +25,7 @@ class Arrival(Spec):
 
     source: Name
     """The source."""
-    every: PositiveDuration = 60.0
+    every: PositiveDuration = _EVERY_S
     """Seconds between two looks at the source. Default: 60. With `queue` or `posted` it is `reconcile` that counts."""
     settle: Duration = 0.0
     """Seconds to wait for more once something is new, so that one run takes them all. Default: 0."""
@@ -31,7 +33,7 @@ class Arrival(Spec):
     """The address of an SQS-compatible queue that the store's notifications go to. Default: none."""
     posted: bool = False
     """Whether notifications are posted to the control API. Default: false."""
-    reconcile: PositiveDuration = 900.0
+    reconcile: PositiveDuration = _RECONCILE_S
     """Seconds between two looks at the source where notifications are pushed. Default: 15m. Notifications get lost, so
     that looking never ends."""
 
@@ -39,9 +41,9 @@ class Arrival(Spec):
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
         """An interval that nothing uses."""
         pushed = data.get("queue") is not None or data.get("posted") is True
-        if data.get("reconcile") is not None and not pushed:
+        if data.get("reconcile", _RECONCILE_S) != _RECONCILE_S and not pushed:
             yield ("reconcile",), WrongValue("only with queue or posted; without them `every` counts")
-        if data.get("every") is not None and pushed:
+        if data.get("every", _EVERY_S) != _EVERY_S and pushed:
             yield ("every",), WrongValue("not together with queue or posted; `reconcile` counts")
 
 

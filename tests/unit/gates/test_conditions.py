@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lakeray.gates.evaluate import evaluate
 from lakeray.gates.facts import AlignmentFacts, ExpectationFacts, StepFacts
+from lakeray.gates.functions import ImportedFunctions
 from lakeray.gates.judgement import Verdict
 from tests.unit.gates.facts import condition, facts
 
@@ -106,6 +109,22 @@ def test_a_rule_that_would_go_on_for_very_long_is_unknown_soon():
     assert "budget" in judgement.reason
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "int(steps.ingest.output.secret) > 0",
+        "steps.ingest.output.secret > 1",
+        "timestamp(steps.ingest.output.secret) < now",
+        "'x'.matches(steps.ingest.output.secret + '(')",
+        "arguments.odd == 1",
+    ],
+)
+def test_a_rule_that_fails_quotes_no_value(rule):
+    judgement = told({"business_rule": rule}, arguments={"odd": {"hunter2": object()}})
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert "hunter2" not in repr(judgement)
+
+
 def test_the_evidence_of_a_rule_has_the_numbers_that_it_names_and_no_output():
     rule = 'steps.ingest.rows_written > 1 && steps["in-gest"].state == "skipped" && steps.ingest.output.secret != ""'
     (evidence,) = told({"business_rule": rule}).evidence
@@ -123,6 +142,20 @@ def test_the_evidence_of_quality_has_the_number_and_the_bounds():
         "at_least": 0.995,
         "at_most": None,
     }
+
+
+def test_conditions_are_looked_at_side_by_side_where_the_caller_has_a_pool():
+    """Each of two functions waits for the other to be called as well."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting:
+        def call(self, function, arguments, facts):
+            both.wait()
+            return True
+
+    gate = condition({"all": [{"python": "m:f"}, {"python": "m:g"}]})
+    with ThreadPoolExecutor(2) as pool:
+        assert evaluate(gate, facts(), functions=Meeting(), each=pool.map).outcome == "passed"
 
 
 class Answers:
@@ -160,3 +193,19 @@ def test_functions_of_the_user(answer, verdict, said):
 
 def test_functions_may_not_be_called_unless_somebody_allows_it():
     assert evaluate(condition({"python": "os:getcwd"}), facts()).verdict is Verdict.UNKNOWN
+
+
+def few_rows(limit, facts):
+    return facts.steps["ingest"].metrics["rows_written"] < limit
+
+
+def test_a_function_is_imported_and_given_its_arguments_and_the_facts():
+    asked = condition({"python": {"function": f"{__name__}:few_rows", "arguments": {"limit": 991}}})
+    known = facts(steps=STEPS)
+    assert evaluate(asked, known, functions=ImportedFunctions(None)).verdict is Verdict.TRUE
+    assert evaluate(asked, known, functions=ImportedFunctions(frozenset({"os:getcwd"}))).verdict is Verdict.UNKNOWN
+    allowed = ImportedFunctions(frozenset({f"{__name__}:few_rows"}))
+    assert evaluate(asked, known, functions=allowed).verdict is Verdict.TRUE
+    missing = condition({"python": f"{__name__}:nothing"})
+    judgement = evaluate(missing, known, functions=ImportedFunctions(None))
+    assert judgement.evidence[0].said == f"{__name__}:nothing raised TransformError"

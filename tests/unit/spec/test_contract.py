@@ -20,6 +20,16 @@ CONTRACT = EXAMPLES / "orders.yaml"
 EVERYTHING = """
 workflow: everything
 schedule: {cron: "0 6 * * mon-fri", timezone: Europe/Berlin, overlap: skip, jitter: 30s, pause_on_failure: true}
+triggers:
+  new: {arrival: b}
+  pushed: {arrival: {source: a, queue: "https://sqs.example/1/q", reconcile: 10m, settle: 5s}, overlap: skip}
+  posted: {arrival: {source: a, posted: true}, paused: true}
+  version: {table_version: a}
+  elsewhere: {table_version: {uri: s3://elsewhere/t, every: 5m, changes: any}}
+  crm: {run_end: crm}
+  broken: {run_end: {workflow: crm, states: [failed, terminated]}, overlap: allow_all}
+  late: {expect: {run_end: everything, within: 26h}}
+  silent: {expect: {arrival: b, within: 1d}}
 sources:
   a: {uri: "abfss://raw@account.dfs.core.windows.net/a/{day}/*.csv", format: csv, csv: {header: false, columns: [x, y]}}
   b: {uri: /data/b, format: json, json: {shape: array}, encoding: utf-16, compression: xz, evolution: rescue}
@@ -52,6 +62,7 @@ steps:
         - outlier: {between: [0, null], action: clip}
       ok: [{boolean: {yes: [ja], no: [nein]}}]
     apply: "clean.b:run"
+    expect: {positive: {sql: "x > 0", on_violation: warn}}
     mask: {x: {redact: "***"}}
     on_failure: continue
   fan: {map: {over: [1, 2], python: "jobs:work", concurrency: 2}, timeouts: {start_to_close: 1h, heartbeat: 30s}}
@@ -88,6 +99,13 @@ steps:
         - not: {alignment: align}
         - alignment: {step: align, at_least: 0.5}
         - access_control: {role: steward}
+        - access_control: {permission: publish, resource: "table:a"}
+        - data_quality: {step: b, expectation: positive, metric: violated, at_most: 10}
+        - data_quality: {table: a, metric: age, at_most: 3600}
+        - business_rule: 'steps["a"].rows_written > 0 && tables.a.rows > 0 && run.principal != ""'
+        - approval: {role: steward}
+        - approval: {role: steward, four_eyes: true, comment: required, expires_in: 1h, on_expiry: approve}
+        - approval: {role: steward, quorum: 2, expires_in: 1h, on_expiry: escalate, escalate_to: chief}
         - python: "rules:holds"
   out: {after: [gate], deliver: {from: a, to: [copy, bucket, stream]}}
 targets:
@@ -132,6 +150,9 @@ def test_every_kind_of_part_is_parsed():
     assert workflow.steps["pause"].wait.for_ == 600.0
     assert workflow.steps["nested"].workflow.file == "other.yaml"
     assert workflow.ordered().index("align") > workflow.ordered().index("b")
+    assert {trigger.kind for trigger in workflow.triggers.values()} == {"arrival", "table_version", "run_end", "expect"}
+    assert workflow.triggers["late"].expect.within == 26 * 3600
+    assert {part.kind for part in workflow.steps["gate"].gate.any_} >= {"data_quality", "business_rule", "approval"}
 
 
 @pytest.mark.parametrize("text", [CONTRACT.read_text(), EVERYTHING])
