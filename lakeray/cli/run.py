@@ -16,7 +16,6 @@ from lakeray.cli import interrupts, lakes, views
 from lakeray.cli.options import File, Json, Steps
 from lakeray.cli.reply import Reply
 from lakeray.errors import ConfigError
-from lakeray.observability.figures import counted
 
 if TYPE_CHECKING:
     from lakeray.lake import Lake, Run
@@ -170,7 +169,7 @@ def _waiting(summary: RunSummary) -> list[str]:
     if not summary.needs:
         return [f"Run {summary.run_id} is paused. Go on: lakeray runs resume {summary.run_id}"]
     return [
-        f"Waiting at gate {need.step} for {counted(need.quorum - need.given, need.role)}. "
+        f"Waiting at gate {need.step} for {need.missing} more of role {' or '.join(need.roles)}. "
         f"Approve and go on: lakeray runs approve {summary.run_id} --gate {need.step}"
         for need in summary.needs
     ]

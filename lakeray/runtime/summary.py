@@ -33,12 +33,14 @@ class MaintainSummary(Summary):
 
 
 class NeedSummary(Summary):
-    """What a gate waits for: ``quorum`` people of ``role``, of whom ``given`` said yes, before ``until``."""
+    """People that a gate waits for: ``missing`` more of ``roles``, before ``until``; ``given`` are who said yes."""
 
     step: str
-    role: str
+    roles: list[str]
     quorum: int = 1
-    given: int = 0
+    given: list[str] = Field(default_factory=list)
+    missing: int = 1
+    comment_required: bool = False
     until: datetime | None = None
 
 

@@ -42,6 +42,7 @@ def facts_of(
         opened_at=opened_at,
         now=now,
         deadline=deadline,
+        also_started_by=frozenset(state.also_started_by),
         labels=state.labels,
         arguments=state.arguments,
         steps=steps,
@@ -75,6 +76,7 @@ def _vote(given: ApprovalGiven, tenant: str) -> Vote:
         says="approve" if given.approve else "reject",
         at=given.at,
         comment=given.comment or "",
+        condition=given.condition,
     )
 
 

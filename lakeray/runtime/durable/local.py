@@ -5,6 +5,7 @@ One import or upkeep of a run at a time, for each wants all the cores; functions
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from lakeray.workflow import commands as c
 from lakeray.workflow import todo as t
 from lakeray.workflow.state import output_of
 
+_log = logging.getLogger(__name__)
+_AFTER_A_DEFECT_S = 10.0
 FUNCTIONS_AT_ONCE = 64
 """Threads that functions of the user may have at once in one run."""
 
@@ -70,26 +73,32 @@ class LocalWorkers:
             stop.set()
 
     def _do(self, job: Job, stop: threading.Event) -> None:
+        command: c.Command | None = None
         try:
             command = self._command(job, stop)
             failpoint("after_effect")
-        except BaseException as error:  # noqa: BLE001 - however work ends, the run hears of it
-            command = _failed(job, unexpected(error) if isinstance(error, Exception) else error, self.clock())
+        except BaseException:  # noqa: BLE001 - however work ends, the run hears of it
+            _log.exception("a defect: %s is done again", job.work.key)
+            stop.wait(_AFTER_A_DEFECT_S)
+        finally:
+            self._over(job)
+            job.done(command)
+
+    def _over(self, job: Job) -> None:
         with self._lock:
             del self._stops[job.work.key]
             if _is_heavy(job.work):
                 self._heavy.release()
             else:
                 self._functions -= 1
-        job.done(command)
 
     def _command(self, job: Job, stop: threading.Event) -> c.Command | None:
         work, state = job.work, job.state
-        if isinstance(work, t.JudgeGate):
-            return judge_gate(work, state, self.bench.workflow, self.clock())
-        if isinstance(work, t.JudgeCondition):
-            return judge_condition(work, state, self.bench.workflow, self.clock())
         try:
+            if isinstance(work, t.JudgeGate):
+                return judge_gate(work, state, self.bench.workflow, self.clock())
+            if isinstance(work, t.JudgeCondition):
+                return judge_condition(work, state, self.bench.workflow, self.clock())
             if isinstance(work, t.PlanMap):
                 items = items_at(work.plan.body["over"], state)
                 return c.ReportItems(at=self.clock(), step=work.step, items=items)
@@ -201,7 +210,7 @@ def _failed(job: Job, error: BaseException, now: datetime) -> c.Command | None:
     work, failure = job.work, failure_of(error)
     evidence = {"error": failure.message}
     if isinstance(work, t.JudgeGate):
-        return unjudged(work, job.state, evidence, now)
+        return unjudged(work, failure.message, now)
     if isinstance(work, t.JudgeCondition):
         return c.ReportCondition(
             at=now, step=work.step, side=work.side, attempt=work.attempt, verdict="unknown", evidence=evidence

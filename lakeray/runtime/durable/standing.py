@@ -56,7 +56,15 @@ def needs_of(state: RunState) -> list[NeedSummary]:
     if state.ended is not None:
         return []
     return [
-        NeedSummary(step=name, role=need.role, quorum=need.quorum, given=need.given, until=need.expires_at)
+        NeedSummary(
+            step=name,
+            roles=list(need.roles),
+            quorum=need.quorum,
+            given=list(need.given),
+            missing=need.missing,
+            comment_required=need.comment_required,
+            until=need.until,
+        )
         for name, step in state.steps.items()
         if step.status == "waiting" and step.gate is not None
         for need in step.gate.waits_for
