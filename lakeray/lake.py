@@ -26,11 +26,14 @@ from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.summary import BatchSummary
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
+from lakeray.reports.build import build_report
+from lakeray.reports.model import Report
 from lakeray.reports.profile import ProfileReport
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.durable.run import DurableRun, narrowed
+from lakeray.runtime.durable.runs import RunsOf
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
 from lakeray.runtime.run import WorkflowRun
@@ -73,13 +76,21 @@ class Run:
         return self._summary or self._work.summary()
 
     @property
+    def report(self) -> Report:
+        """The seven sections about the run so far; renders in a notebook."""
+        return build_report(self.summary)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+    @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Whether it is over, or waits for a person alone."""
         return self._ended.is_set()
 
     def result(self, timeout: float | None = None) -> RunSummary:
-        """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be
-        started.
+        """Wait until it is over or waits for a person alone, at most ``timeout`` seconds. Raises TimeoutError;
+        ConfigError when Ray could not be started; LeaseHeld when another process owns the state.
         """
         if not self._ended.wait(timeout):
             raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
@@ -142,14 +153,23 @@ class Lake:
         workflow = self._runnable(file, steps)
         if continuous:
             return Run(self._watching(workflow, steps))
-        work = DurableRun(
-            workflow=narrowed(workflow, steps),
+        return Run(self._durable(workflow=narrowed(workflow, steps)))
+
+    def _durable(self, **said: Any) -> DurableRun:
+        return DurableRun(
             settings=self._settings,
             cluster=self._cluster,
             observer=self._observer,
             principal=getpass.getuser(),
+            **said,
         )
-        return Run(work)
+
+    @property
+    def runs(self) -> RunsOf[Run]:
+        """All runs of the state (`LAKERAY_STATE`): to look at, to steer, to go on with."""
+        return RunsOf(
+            state=self._settings.state, principal=getpass.getuser(), now=utc_now, new=self._durable, start=Run
+        )
 
     def _watching(self, workflow: Workflow, steps: list[str] | None) -> WorkflowRun:
         return WorkflowRun(

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from lakeray.config import Settings
 from lakeray.errors import HistoryWentBack
@@ -40,9 +41,9 @@ _ENDS = (e.StepSucceeded, e.StepFailed, e.StepDeadLettered, e.StepCancelled)
 class DurableRun:
     """``execute`` returns when the run is over, waits for a person alone, or was asked to stop by ``cancel``.
 
-    What is left then is in the state, for the next process. Exactly one of ``definition`` (begin, or carry on what an
-    earlier process left of it) and ``resumed`` (the id of a run to go on with) is given. ``first`` are commands that
-    the run decides on before it goes on.
+    What is left then is in the state, for the next process. Exactly one of ``workflow`` (begin a run of it, or carry
+    on what an earlier process left of one) and ``resumed`` (the id of a run to go on with) is given. ``first`` are
+    commands that the run decides on before it goes on, with AcceptRun among them when it is a new one.
     """
 
     settings: Settings
@@ -53,7 +54,6 @@ class DurableRun:
     principal: str = ""
     arguments: dict[str, object] = field(default_factory=dict)
     first: Sequence[Command] = ()
-    accept: AcceptRun | None = None
     now: Callable[[], datetime] = utc_now
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     _state: RunState | None = None
@@ -77,7 +77,7 @@ class DurableRun:
     def execute(self) -> RunSummary:
         """Drive the run. Raises LeaseHeld when another process owns the state, Refused what the run refuses."""
         with orchestrator_of(self.settings.state, self.now) as orchestrator:
-            accept = self.accept or self._find(orchestrator)
+            accept = self._find(orchestrator)
             self._state = journal.load(orchestrator.store, self.run_id)
             if self._state is not None:
                 for event in journal.history(orchestrator.store, self.run_id):
@@ -95,7 +95,7 @@ class DurableRun:
         """Carry on what was left of this very definition; otherwise the command that begins a run."""
         if self.workflow is None:
             return None
-        definition = compile_definition(self.workflow, child=_read_child)
+        definition = definition_of(self.workflow)
         digest = definition_hash(definition)
         others = []
         for shard in range(orchestrator.store.shards):
@@ -196,10 +196,13 @@ class DurableRun:
         )
 
 
+def definition_of(workflow: Workflow) -> Definition:
+    """What a run of the workflow keeps, with the workflows that it starts."""
+    return compile_definition(workflow, child=_read_child)
+
+
 def _read_child(parent: Workflow, file: str) -> Workflow:
     """The workflow behind a file name in another, whose folder relative names are taken from."""
-    from pathlib import Path
-
     folder = Path(parent.file).absolute().parent if parent.file is not None else Path.cwd()
     return load_workflow(folder / file)
 
