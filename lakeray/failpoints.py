@@ -105,6 +105,11 @@ STATE = {
     "after_forget": "ended runs have left the store, the reply is not yet seen",
 }
 """Those of the event store, whichever backend it has."""
+RUNS = {
+    "before_effect": "the history says that a worker has the work, which it does not have yet",
+    "after_effect": "the work is done, the run was not told",
+}
+"""Those of every step of a run, beside the store's before and after each append."""
 REGISTRY: dict[str, str] = {
     **EVERY_IMPORT,
     **NEW_COLUMNS,
@@ -118,6 +123,7 @@ REGISTRY: dict[str, str] = {
     **CHILDREN,
     **KEYS,
     **STATE,
+    **RUNS,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import threading
 from collections.abc import Sequence
@@ -25,12 +26,17 @@ from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.summary import BatchSummary
 from lakeray.objects import absolute
 from lakeray.observability.progress import Observer, Silent
+from lakeray.reports.build import build_report
+from lakeray.reports.model import Report
 from lakeray.reports.profile import ProfileReport
+from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
+from lakeray.runtime.durable.run import DurableRun, narrowed
+from lakeray.runtime.durable.runs import RunsOf
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
-from lakeray.runtime.run import WorkflowRun, utc_now
+from lakeray.runtime.run import WorkflowRun
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
@@ -51,7 +57,7 @@ def connect(*, settings: Settings | None = None, observer: Observer | None = Non
 class Run:
     """A run in the background."""
 
-    def __init__(self, work: WorkflowRun) -> None:
+    def __init__(self, work: WorkflowRun | DurableRun) -> None:
         self._work = work
         self._summary: RunSummary | None = None
         self._error: BaseException | None = None
@@ -70,13 +76,21 @@ class Run:
         return self._summary or self._work.summary()
 
     @property
+    def report(self) -> Report:
+        """The seven sections about the run so far; renders in a notebook."""
+        return build_report(self.summary)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+    @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Whether it is over, or waits for a person alone."""
         return self._ended.is_set()
 
     def result(self, timeout: float | None = None) -> RunSummary:
-        """Wait for the end, at most ``timeout`` seconds. Raises TimeoutError; ConfigError when Ray could not be
-        started.
+        """Wait until it is over or waits for a person alone, at most ``timeout`` seconds. Raises TimeoutError;
+        ConfigError when Ray could not be started; LeaseHeld when another process owns the state.
         """
         if not self._ended.wait(timeout):
             raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
@@ -132,17 +146,40 @@ class Lake:
         return workflow
 
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
-        """Start a run and return at once. ``continuous`` keeps watching for new objects until it is cancelled."""
+        """Start a run and return at once. What an earlier run of the very same file left unfinished is carried on.
+
+        ``continuous`` keeps watching for new objects until it is cancelled; such a run keeps no history.
+        """
         workflow = self._runnable(file, steps)
-        work = WorkflowRun(
+        if continuous:
+            return Run(self._watching(workflow, steps))
+        return Run(self._durable(workflow=narrowed(workflow, steps)))
+
+    def _durable(self, **said: Any) -> DurableRun:
+        return DurableRun(
+            settings=self._settings,
+            cluster=self._cluster,
+            observer=self._observer,
+            principal=getpass.getuser(),
+            **said,
+        )
+
+    @property
+    def runs(self) -> RunsOf[Run]:
+        """All runs of the state (`LAKERAY_STATE`): to look at, to steer, to go on with."""
+        return RunsOf(
+            state=self._settings.state, principal=getpass.getuser(), now=utc_now, new=self._durable, start=Run
+        )
+
+    def _watching(self, workflow: Workflow, steps: list[str] | None) -> WorkflowRun:
+        return WorkflowRun(
             workflow=workflow,
             settings=self._settings,
             cluster=self._cluster,
             observer=self._observer,
             steps=steps,
-            continuous=continuous,
+            continuous=True,
         )
-        return Run(work)
 
     def plan(self, file: File, *, steps: list[str] | None = None) -> list[PlanSummary]:
         """What a run would import, step by step; nothing is written."""

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,8 +156,11 @@ steps:
         self.uris.remove(uri)
 
     def environment(self, **env: str) -> dict[str, str]:
-        """In-process tasks, a state of its own, unless ``env`` says otherwise."""
-        mine = {"LAKERAY_EXECUTOR": "inline", "LAKERAY_STATE": f"sqlite:///{self.folder}/state.db"}
+        """In-process tasks and, as what is tested is in the lake, a state of each process's own; ``env`` may say
+        otherwise.
+        """
+        state = f"sqlite:///{self.folder}/state-{uuid.uuid4().hex[:8]}.db"
+        mine = {"LAKERAY_EXECUTOR": "inline", "LAKERAY_STATE": state}
         return {**os.environ, **mine, **env}
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str] | commands.Started:

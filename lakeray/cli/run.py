@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lakeray.runtime.summary import RunSummary
 
 
+_STOPPED_AT_A_GATE = ("gate_refused", "gate_expired")
+
+
 @runtime_checkable
 class Named(Protocol):
     """An observer that says which workflow its records are about."""
@@ -148,15 +151,28 @@ def exit_code(summary: RunSummary, *, continuous: bool) -> int:
     """0 succeeded, 1 failed or stopped, 3 waiting at a gate; stopping is how a continuous run ends well."""
     if summary.state == "succeeded" or (continuous and summary.state == "cancelled" and not summary.errors):
         return 0
-    return 3 if summary.state == "waiting" else 1
+    refused = any(error.code in _STOPPED_AT_A_GATE for error in summary.errors)
+    return 3 if summary.state == "waiting" or refused else 1
 
 
 def going_on(summary: RunSummary) -> list[RenderableType]:
     """What to do next after a run that did not reach its end."""
+    if summary.state == "waiting":
+        return [views.warning(line) for line in _waiting(summary)]
     if summary.state != "cancelled":
         return []
     done = interrupts.committed(summary)
     return [views.quiet(f"Stopped. Run the same command again: nothing is lost, {done}.")]
+
+
+def _waiting(summary: RunSummary) -> list[str]:
+    if not summary.needs:
+        return [f"Run {summary.run_id} is paused. Go on: lakeray runs resume {summary.run_id}"]
+    return [
+        f"Waiting at gate {need.step} for {need.missing} more of role {' or '.join(need.roles)}. "
+        f"Approve and go on: lakeray runs approve {summary.run_id} --gate {need.step}"
+        for need in summary.needs
+    ]
 
 
 def _check_writable(output: Path | None) -> None:

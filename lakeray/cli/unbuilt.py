@@ -11,7 +11,6 @@ from lakeray.errors import NotBuiltError
 
 COMMANDS = MappingProxyType(
     {
-        "runs": ("list, show or steer durable runs", "`lakeray run FILE` runs a workflow in the foreground"),
         "backfill": ("import a range of time anew", "`lakeray ledger reset FILE` replays chosen objects"),
         "schedules": ("list or change schedules", "let cron or a CronJob call `lakeray run FILE`"),
         "deadletters": ("redrive what could not be delivered", "deliveries themselves are not built yet either"),

@@ -168,7 +168,7 @@ def _line(step: StepSummary) -> StepLine:
         attempts=step.attempts,
         duration_s=step.duration_s,
         error=step.error.message if step.error else None,
-        done=step.maintained.done if step.maintained else [],
+        done=step.maintained.done if step.maintained else step.said,
     )
 
 

@@ -32,8 +32,20 @@ class MaintainSummary(Summary):
     table_version: int | None = None
 
 
+class NeedSummary(Summary):
+    """People that a gate waits for: ``missing`` more of ``roles``, before ``until``; ``given`` are who said yes."""
+
+    step: str
+    roles: list[str]
+    quorum: int = 1
+    given: list[str] = Field(default_factory=list)
+    missing: int = 1
+    comment_required: bool = False
+    until: datetime | None = None
+
+
 class StepSummary(Summary):
-    """One step of a run."""
+    """One step of a run. ``said`` are sentences about what a gate found."""
 
     name: str
     kind: str
@@ -43,12 +55,13 @@ class StepSummary(Summary):
     duration_s: float = 0.0
     imported: ImportSummary | None = None
     maintained: MaintainSummary | None = None
+    said: list[str] = Field(default_factory=list)
     error: ErrorSummary | None = None
 
 
 class RunSummary(Summary):
-    """One run of a workflow. ``security`` holds audit lines such as which secret references were resolved (never
-    their values).
+    """One run of a workflow. ``needs`` are people that it waits for. ``security`` holds audit lines such as which
+    secret references were resolved (never their values).
     """
 
     run_id: str
@@ -61,4 +74,5 @@ class RunSummary(Summary):
     errors: list[ErrorSummary] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     security: list[str] = Field(default_factory=list)
+    needs: list[NeedSummary] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)

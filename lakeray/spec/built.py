@@ -9,9 +9,8 @@ from lakeray.spec.model import Step, Workflow
 from lakeray.spec.problems import path_text
 from lakeray.spec.strict import Loc
 
-BUILT_KINDS = frozenset({"import", "maintain"})
+BUILT_KINDS = frozenset({"import", "maintain", "python", "gate", "wait", "workflow", "map"})
 BUILT_MODES = frozenset({"append", "overwrite", "merge", "scd2"})
-BUILT_ON_FAILURE = frozenset({"fail"})
 
 
 def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) -> None:
@@ -46,19 +45,11 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
         what = f"mode {step.import_.mode} is not built yet; built: {_listed(BUILT_MODES)}"
         yield (*here, "import", "mode"), what
     history = step.import_ is not None and step.import_.mode == "scd2"
-    if step.compensate is not None and (step.compensate != "withdraw" or history):
-        yield (*here, "compensate"), f"{step.compensate} is not built yet; built: withdraw, but for mode scd2"
-    for option in ("requires", "ensures", "queue", "breaker", "resources", "compensate_retry"):
-        if option in step.model_fields_set and getattr(step, option):
+    if step.compensate == "withdraw" and history:
+        yield (*here, "compensate"), "withdraw is not built yet for mode scd2"
+    for option in ("queue", "breaker", "resources"):
+        if getattr(step, option):
             yield (*here, option), f"{option} is not built yet"
-    for option in ("jitter", "maximum_worker_deaths"):
-        if option in step.retry.model_fields_set:
-            yield (*here, "retry", option), f"{option} is not built yet"
-    if step.timeouts is not None:
-        yield (*here, "timeouts"), "timeouts are not built yet"
-    if step.on_failure not in BUILT_ON_FAILURE:
-        what = f"{step.on_failure} is not built yet; built: {_listed(BUILT_ON_FAILURE)}"
-        yield (*here, "on_failure"), what
 
 
 def _of_parts(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

@@ -177,8 +177,8 @@ def test_validate_says_what_is_wrong_where(tell, tmp_path):
 
 def test_validate_warns_of_what_is_not_built(tell, tmp_path):
     file = tmp_path / FILE
-    file.write_text(VALID + "  ok: {after: [ingest], gate: {all: [{approval: {role: steward}}]}}\n")
+    file.write_text(VALID + "  ok: {after: [ingest], validate: [{balance: {step: ingest}}]}\n")
     document = tell("validate", str(file), "--json").document
     assert document["valid"]
     assert not document["runnable"]
-    assert "gate" in document["not_built"]
+    assert "validate" in document["not_built"]

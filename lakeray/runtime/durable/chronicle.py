@@ -1,0 +1,60 @@
+"""A run's events as a report tells them: when each step began and ended, and what else a person should know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lakeray.workflow import events as e
+
+_BEGIN = (e.StepStarted, e.GateOpened, e.WaitStarted, e.ChildStarted, e.MapPlanned)
+_END = (e.StepSucceeded, e.StepFailed, e.StepDeadLettered, e.StepSkipped, e.StepCancelled)
+
+
+@dataclass
+class Chronicle:
+    """``notes`` are sentences by step; ``began`` and ``ended`` instants by step, of its last time."""
+
+    began: dict[str, datetime] = field(default_factory=dict)
+    ended: dict[str, datetime] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    _failed: e.AttemptFailed | None = None
+
+    def hear(self, event: e.Event) -> str | None:
+        """One event more; the note about it, if there is one."""
+        note = self._note(event)
+        if note is not None:
+            self.notes.append(note)
+        if isinstance(event, _BEGIN):
+            self.began.setdefault(event.step, event.at)
+        elif isinstance(event, _END):
+            self.ended[event.step] = event.at
+        elif isinstance(event, e.RetryRequested):
+            for step in event.steps:
+                self.began.pop(step, None)
+                self.ended.pop(step, None)
+        return note[1] if note is not None else None
+
+    def _note(self, event: e.Event) -> tuple[str, str] | None:
+        failed, self._failed = self._failed, None
+        if isinstance(event, e.AttemptFailed):
+            self._failed = event
+        elif isinstance(event, e.StepScheduled) and failed is not None:
+            wait_s = (event.not_before - failed.at).total_seconds()
+            said = f"attempt {failed.attempt} failed ({failed.error.message}); the next one begins in {wait_s:.1f} s"
+            return event.step, said
+        elif isinstance(event, e.CompensationSucceeded):
+            return event.step, _undone(event)
+        elif isinstance(event, e.StepDeadLettered) and event.compensation:
+            return event.step, f"could not be undone: {event.error.message}"
+        elif isinstance(event, e.ApprovalGiven):
+            said = "approved" if event.approve else "rejected"
+            return event.step, f"{event.principal} {said} it" + (f": {event.comment}" if event.comment else "")
+        return None
+
+
+def _undone(event: e.CompensationSucceeded) -> str:
+    rows = event.output.get("rows_removed") if isinstance(event.output, dict) else None
+    if rows is None:
+        return "undone, as another step failed"
+    return f"{rows} rows of this run were withdrawn, as another step failed; the next run imports their objects again"

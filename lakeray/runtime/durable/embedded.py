@@ -1,0 +1,94 @@
+"""The orchestrators of this process: one a state, opened by the first run that needs it and closed with the last.
+
+An embedded state has one owning process. Another one that wants it waits for a moment, then says who has it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lakeray.errors import LeaseHeld
+from lakeray.runtime.durable.orchestrator import Orchestrator
+from lakeray.state import EventStore, open_event_store
+
+WAIT_FOR_OWNER_S = 10.0
+"""Seconds that a run waits for another process that owns the state."""
+_SHARDS_OF_A_FILE = 1
+"""One process writes a state file, so that more shards would only cost."""
+
+
+@dataclass
+class _Shared:
+    orchestrator: Orchestrator
+    store: EventStore
+    users: int = 1
+
+
+_OPEN: dict[str, _Shared] = {}
+_LOCK = threading.Lock()
+
+
+def open_state(uri: str) -> EventStore:
+    """The store at ``uri``; a relative file is taken from the working directory. Owns nothing."""
+    return open_event_store(_absolute(uri), shards=_SHARDS_OF_A_FILE) if _is_file(uri) else open_event_store(uri)
+
+
+def _is_file(uri: str) -> bool:
+    return uri.startswith("sqlite:///")
+
+
+def _absolute(uri: str) -> str:
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if _is_file(uri) else uri
+
+
+@contextmanager
+def orchestrator_of(
+    uri: str, clock: Callable[[], datetime], *, wait_s: float = WAIT_FOR_OWNER_S
+) -> Iterator[Orchestrator]:
+    """The orchestrator of the state, which this process owns meanwhile. Raises LeaseHeld, naming who owns it."""
+    key = _absolute(uri)
+    shared = _enter(key, uri, clock, time.monotonic() + wait_s)
+    try:
+        yield shared.orchestrator
+    finally:
+        with _LOCK:
+            shared.users -= 1
+            if not shared.users:
+                del _OPEN[key]
+                shared.orchestrator.close()
+                shared.store.close()
+
+
+def _enter(key: str, uri: str, clock: Callable[[], datetime], give_up_at: float) -> _Shared:
+    while True:
+        with _LOCK:
+            known = _OPEN.get(key)
+            if known is not None:
+                known.users += 1
+                return known
+            store = open_state(uri)
+            orchestrator = Orchestrator(store, owner=owner_name(), clock=clock)
+            try:
+                orchestrator.open()
+            except LeaseHeld:
+                store.close()
+                if time.monotonic() >= give_up_at:
+                    raise
+            else:
+                shared = _OPEN[key] = _Shared(orchestrator, store)
+                return shared
+        time.sleep(0.1)
+
+
+def owner_name() -> str:
+    """Whoever owns a state now: unique over processes and restarts."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,89 @@
+"""Conditions of gates and steps, judged over a run's facts and told as the engine keeps them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from lakeray.gates.evaluate import LOOK_AGAIN_S, evaluate
+from lakeray.gates.functions import ImportedFunctions
+from lakeray.gates.judgement import Judgement, JudgementUnreadable
+from lakeray.gates.judgement import decode as decode_judgement
+from lakeray.runtime.durable.facts import facts_of, table_facts
+from lakeray.spec.model import Workflow
+from lakeray.workflow import commands as c
+from lakeray.workflow.events import Need
+from lakeray.workflow.state import RunState
+from lakeray.workflow.todo import JudgeCondition, JudgeGate
+
+
+def judge_gate(work: JudgeGate, state: RunState, workflow: Workflow, now: datetime) -> c.ReportVerdict:
+    """A look at a gate over all that is known now."""
+    condition = workflow.steps[work.step].gate
+    assert condition is not None
+    facts = facts_of(
+        state,
+        now=now,
+        opened_at=work.opened_at,
+        deadline=work.deadline,
+        approvals=work.approvals,
+        tables=table_facts(condition, workflow, now),
+    )
+    functions, earlier = ImportedFunctions(None), judgement_in(work.evidence)
+    judged = evaluate(condition, facts, functions=functions, earlier=earlier)
+    return c.ReportVerdict(
+        at=now,
+        step=work.step,
+        looks=work.looks,
+        verdict=judged.verdict.value,
+        outcome=judged.outcome,
+        reason=judged.reason,
+        evidence=msgspec.to_builtins(judged),
+        waits_for=tuple(msgspec.convert(need, Need, from_attributes=True) for need in judged.waits_for),
+        look_again_at=judged.look_again_at,
+    )
+
+
+def unjudged(work: JudgeGate, why: str, now: datetime) -> c.ReportVerdict:
+    """A look that failed: another follows while there is a deadline; without one nobody would ever know."""
+    waits = work.deadline is not None
+    return c.ReportVerdict(
+        at=now,
+        step=work.step,
+        looks=work.looks,
+        verdict="unknown",
+        outcome="waiting" if waits else "refused",
+        reason=f"it could not be judged: {why}",
+        evidence=work.evidence,
+        look_again_at=now + timedelta(seconds=LOOK_AGAIN_S) if waits else None,
+    )
+
+
+def judge_condition(work: JudgeCondition, state: RunState, workflow: Workflow, now: datetime) -> c.ReportCondition:
+    """A look at what a step needs before, or ensures after it."""
+    step = workflow.steps[work.step]
+    condition = step.requires if work.side == "requires" else step.ensures
+    assert condition is not None
+    own = (work.step, work.output) if work.side == "ensures" else None
+    facts = facts_of(state, now=now, opened_at=now, deadline=now, own=own, tables=table_facts(condition, workflow, now))
+    judged = evaluate(condition, facts, functions=ImportedFunctions(None))
+    return c.ReportCondition(
+        at=now,
+        step=work.step,
+        side=work.side,
+        attempt=work.attempt,
+        verdict=judged.verdict.value,
+        evidence=msgspec.to_builtins(judged),
+    )
+
+
+def judgement_in(evidence: Any) -> Judgement | None:
+    """The judgement that a run keeps as evidence; None for what is none that this version knows."""
+    if evidence is None:
+        return None
+    try:
+        return decode_judgement(msgspec.json.encode(evidence))
+    except JudgementUnreadable:
+        return None
