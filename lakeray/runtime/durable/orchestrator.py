@@ -101,10 +101,6 @@ class Orchestrator:
         """The orchestrator's clock."""
         return self._clock()
 
-    def call(self, post: Callable[[], None]) -> None:
-        """Do something in the loop's thread."""
-        self._loop.post(post)
-
     def parked(self, run_id: str) -> str | None:
         """Why the run is not driven on here: it was taken over, or needs a person."""
         return self._given_up.get(run_id)
