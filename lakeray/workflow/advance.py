@@ -6,7 +6,7 @@ from lakeray.workflow import events as e
 from lakeray.workflow.attempts import succeed
 from lakeray.workflow.opening import barrier, open_step, ready
 from lakeray.workflow.saga import undo_next
-from lakeray.workflow.state import RunState
+from lakeray.workflow.state import OVER, RunState
 from lakeray.workflow.turn import Turn
 
 _TOLERATED = ("failed", "dead_lettered")
@@ -29,9 +29,11 @@ def advance(turn: Turn) -> None:
 def _go_on(turn: Turn) -> None:
     """Look at the steps that what happened can have moved, then at those that this moved, until nothing moves."""
     names = _moved(turn.state, turn.events) or list(turn.state.steps)
-    while names and not turn.state.stopping:
+    while names:
         before = len(turn.events)
         for name in names:
+            if turn.state.stopping:
+                return
             step = turn.state.steps[name]
             if step.status == "pending":
                 _try_to_open(turn, name)
@@ -118,7 +120,7 @@ def _why(state: RunState) -> str:
 def _end(turn: Turn) -> None:
     state = turn.state
     for step in state.steps.values():
-        if not step.over or step.strays:
+        if step.status not in OVER or step.strays:
             return
     if state.stopping and undo_next(turn):
         return

@@ -7,6 +7,7 @@ the plans alone; ``document`` is the whole file for those who do the work, with 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -142,6 +143,22 @@ def definition_hash(definition: Definition) -> str:
     """
     plain = msgspec.structs.replace(definition, file=None)
     return hashlib.blake2b(_ENCODE(plain), digest_size=16).hexdigest()
+
+
+_SHARED: OrderedDict[tuple[object, ...], Definition] = OrderedDict()
+_MOST_SHARED = 256
+
+
+def shared(definition: Definition, digest: str) -> Definition:
+    """An equal definition that other runs hold already, so that ten thousand runs of one file hold it once."""
+    key = (digest, definition.file, *definition.steps)
+    known = _SHARED.get(key)
+    if known is not None and known == definition:
+        return known
+    _SHARED[key] = definition
+    if len(_SHARED) > _MOST_SHARED:
+        _SHARED.popitem(last=False)
+    return definition
 
 
 def downstream(steps: Mapping[str, StepPlan], name: str) -> set[str]:

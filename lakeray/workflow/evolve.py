@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from lakeray.workflow import events as e
 from lakeray.workflow import map_facts, step_facts
+from lakeray.workflow.definition import shared
 from lakeray.workflow.map_facts import begun, next_try
 from lakeray.workflow.state import RunState, StepState, Tries
 
@@ -36,7 +37,7 @@ def _accepted(event: e.RunAccepted) -> RunState:
     kept = event.forked_from.kept if event.forked_from else {}
     return RunState(
         run_id=event.run_id,
-        definition=event.definition,
+        definition=shared(event.definition, event.definition_hash),
         definition_hash=event.definition_hash,
         accepted_at=event.at,
         at=event.at,
@@ -101,13 +102,20 @@ def _ended(state: RunState, event: e.RunEnded) -> RunState:
 
 
 def _terminated(state: RunState, event: e.RunTerminated) -> RunState:
-    """Steps that were not over are cancelled; whatever still works for them works for nothing."""
+    """Steps that were not over are cancelled; whatever still works for them works for nothing. Nobody knows how far an
+    undoing came that was at work.
+    """
     for name, step in state.steps.items():
         if not step.over:
             attempt = 0 if step.status == "pending" else step.tries.attempt
             state = step_facts.ended_as(state, name, "cancelled", interrupted=attempt > 0)
-    steps = {name: replace(step, undo=None) for name, step in state.steps.items()}
-    return state.after(event, steps=steps, ended="terminated", ended_at=event.at, paused_at=None)
+    cut_off = e.Failure(code="terminated", message="the run was terminated while the step was undone")
+    steps = {
+        name: step if step.undo is None else replace(step, undo=None, undo_error=cut_off)
+        for name, step in state.steps.items()
+    }
+    left = tuple(name for name, step in steps.items() if step.undo_error is not None)
+    return state.after(event, steps=steps, ended="terminated", ended_at=event.at, paused_at=None, uncompensated=left)
 
 
 def _retry_requested(state: RunState, event: e.RetryRequested) -> RunState:

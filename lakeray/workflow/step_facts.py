@@ -47,8 +47,8 @@ def condition_judged(state: RunState, event: e.ConditionJudged) -> RunState:
 
 
 def returned(state: RunState, event: e.StepReturned) -> RunState:
-    """The output stands before the postcondition."""
-    step = replace(state.steps[event.step], status="verifying", output=event.output)
+    """The output stands before the postcondition; the child that it may come from is over."""
+    step = replace(state.steps[event.step], status="verifying", output=event.output, child=None)
     return state.with_step(event, event.step, step)
 
 

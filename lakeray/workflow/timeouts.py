@@ -10,7 +10,7 @@ from typing import Literal
 from lakeray.workflow import attempts, chunks, saga, verdicts
 from lakeray.workflow import events as e
 from lakeray.workflow.definition import TimeoutPlan
-from lakeray.workflow.state import UNDER_WAY, RunState, StepState, Tries
+from lakeray.workflow.state import OVER, UNDER_WAY, RunState, StepState, Tries
 from lakeray.workflow.turn import Turn
 
 What = Literal[
@@ -64,7 +64,7 @@ def dues(state: RunState) -> Iterator[Due]:
     for name, step in state.steps.items():
         if step.undo is not None:
             yield from _of_undo(state, name, step.undo)
-        elif step.status != "pending" and not step.over:
+        elif step.status != "pending" and step.status not in OVER:
             yield from _of_step(state, name, step)
 
 

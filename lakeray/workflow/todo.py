@@ -15,7 +15,7 @@ import msgspec
 from lakeray.workflow.definition import Definition, StepPlan
 from lakeray.workflow.events import ApprovalGiven, Side
 from lakeray.workflow.opening import ready
-from lakeray.workflow.state import RunState, StepState, Tries, child_id, output_of
+from lakeray.workflow.state import OVER, RunState, StepState, Tries, child_id, output_of
 from lakeray.workflow.timeouts import wake_at
 
 __all__ = [
@@ -46,7 +46,8 @@ class RunAttempt(Work, frozen=True, kw_only=True):
     """Do a step's work: answer with reports about (step, attempt).
 
     ``idempotency_key`` is the same in every attempt. ``details`` are those of the last heartbeat of earlier attempts.
-    ``begun``: a worker has reported that it is at it; if none is known, report its death.
+    ``begun``: a worker has reported that it is at it; if none is known, report its death. That counts against the work,
+    as nobody can tell work that kills its worker and the orchestrator beside it from a machine that failed.
     """
 
     attempt: int
@@ -150,12 +151,12 @@ def todo(state: RunState, now: datetime) -> list[Work]:
     """
     if state.ended is not None:
         return []
-    return [
-        work
-        for name, step in state.steps.items()
-        if not step.over or step.strays or step.undo is not None
-        for work in _of_step(state, name, step, now)
-    ]
+    found: list[Work] = []
+    for name, step in state.steps.items():
+        unasked = step.status == "pending" and state.definition.steps[name].requires is None
+        if (step.status not in OVER and not unasked) or step.strays or step.undo is not None:
+            found.extend(_of_step(state, name, step, now))
+    return found
 
 
 def _of_step(state: RunState, name: str, step: StepState, now: datetime) -> Iterator[Work]:

@@ -40,6 +40,7 @@ class Book:
         self.left_undone: list[str] = []
         self.deaths: Counter[str] = Counter()
         self.facts: Counter[str] = Counter()
+        self.returned: set[tuple[str, int]] = set()
         self.chunks: set[tuple[str, int, int]] = set()
         self.last_failure: dict[str, e.AttemptFailed] = {}
 
@@ -71,7 +72,10 @@ class Book:
             self._undo(event)
 
     def _fact(self, event: e.Event) -> None:
-        if isinstance(event, e.GateOpened | e.WaitStarted):
+        if isinstance(event, e.StepReturned):
+            assert (event.step, event.attempt) not in self.returned, "one attempt returned twice"
+            self.returned.add((event.step, event.attempt))
+        elif isinstance(event, e.GateOpened | e.WaitStarted):
             self._may_begin(event.step)
             self.facts[event.step] = 1
         elif isinstance(event, e.ApprovalGiven | e.GateDue):
@@ -94,7 +98,7 @@ class Book:
             if name not in event.steps:
                 assert self.ends[name][1] == "succeeded"
                 assert name not in (*self.undone, *self.left_undone)
-        self.undone, self.left_undone = [], []
+        self.undone, self.left_undone, self.undo_open = [], [], None
 
     def _may_begin(self, name: str) -> None:
         plan = self.plans[name]
@@ -180,6 +184,7 @@ class Book:
 
     def _whole(self, event: e.RunEnded | e.RunTerminated) -> None:
         if isinstance(event, e.RunTerminated):
+            self.left_undone += [self.undo_open] if self.undo_open else []
             for name in self.plans:
                 self.ends.setdefault(name, (10**9, "cancelled"))
             return

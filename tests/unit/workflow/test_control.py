@@ -42,6 +42,17 @@ def test_what_became_due_in_a_pause_happens_when_it_is_over():
     assert run.send(c.ResumeRun(at=run.now)) == ["RunResumed", "StepSucceeded", "RunEnded"]
 
 
+def test_nothing_begins_beside_a_failure_that_shows_when_a_pause_is_over():
+    body = {"over": [1], "python": {"function": "m:f"}}
+    run = Run(workflow(m={"kind": "map", "body": body, "retry": ONCE}, a={}, b={"after": ("a",)}))
+    run.start("a")
+    run.start("m", chunk=0)
+    run.send(c.PauseRun(at=run.now))
+    run.ok("a")
+    run.fail("m", chunk=0)
+    assert run.send(c.ResumeRun(at=run.now)) == ["RunResumed", "StepFailed", "StepSkipped", "RunEnded"]
+
+
 def test_a_cancelled_run_stops_what_is_at_work_and_begins_nothing_more(run):
     run.start("a")
     assert run.send(c.CancelRun(at=run.now, principal="ann")) == ["CancelRequested", "StepCancelled"]

@@ -126,3 +126,13 @@ def test_an_undo_that_kills_its_workers_is_a_dead_letter():
     run.fail("bad")
     died = c.ReportFailure(at=run.now, step="a", attempt=1, compensation=True, error=ERROR, cause="worker_died")
     assert run.send(died) == ["CompensationFailed", "StepDeadLettered", "RunEnded"]
+
+
+def test_an_undo_that_a_termination_cut_off_is_said_and_its_step_is_repeated():
+    run = Run(workflow(a=UNDO, bad={"after": ("a",), "retry": ONCE}))
+    run.ok("a")
+    run.fail("bad")
+    run.send(c.TerminateRun(at=run.now))
+    assert (run.state.ended, run.state.uncompensated, run.statuses["a"]) == ("terminated", ("a",), "succeeded")
+    run.send(c.RetryRun(at=run.now))
+    assert run.keys == ["a/2"]

@@ -89,6 +89,14 @@ def test_a_child_that_ends_before_its_start_was_told_counts():
     assert ended(run, "r.n.1") == ["StepSucceeded", "RunEnded"]
 
 
+def test_an_end_that_is_told_twice_counts_once_also_before_a_postcondition():
+    run = child_run(ensures={"python": "m:holds"})
+    started(run)
+    assert ended(run, "r.n.1", output=1) == ["StepReturned"]
+    assert ended(run, "r.n.1", output=1) == []
+    assert run.state.phase == "running"
+
+
 def test_a_child_that_failed_is_followed_by_another_with_its_own_name():
     run = child_run()
     started(run)
