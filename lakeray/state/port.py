@@ -252,7 +252,8 @@ class EventStore(Protocol):
     def submit(self, append: Append) -> Future[Appended]:
         """Append when the store can; many are written together. The future raises what ``append`` raises.
 
-        Appends to one shard are stored in the order in which they were submitted.
+        Appends to one shard are stored in the order in which they were submitted. A callback of the future runs in the
+        store's own thread, which it must not keep waiting. Raises TypeError for a time without a zone.
         """
         ...
 
@@ -362,7 +363,10 @@ class EventStore(Protocol):
         ...
 
     def forget(self, run_ids: Sequence[str]) -> int:
-        """Delete ended runs with their events and snapshots; how many there were. Raises ValueError for active ones."""
+        """Delete ended runs with their events and snapshots; how many there were. Raises ValueError for active ones.
+
+        From then on nothing is known of their appends either: one that is sent again begins the run anew.
+        """
         ...
 
     def sweep(self, before: datetime) -> int:

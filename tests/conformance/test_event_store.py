@@ -540,6 +540,16 @@ class TestInbox:
             store.append(append(run, 0, lease, answers=(Answer(command_id="c", data=b"other"),)))
         assert store.answered(command) == b""
 
+    def test_the_first_answer_stays_whoever_gives_it(self, store: EventStore, lease: Lease, run: str) -> None:
+        sent, unsent = (Command(command_id=name, run_id=run, data=b"?") for name in ("sent", "unsent"))
+        store.send(sent)
+        store.answer(sent, b"first")
+        late = tuple(Answer(command_id=name, data=b"late") for name in ("sent", "unsent"))
+        store.append(append(run, 0, lease, answers=late))
+        store.answer(unsent, b"late")
+        assert store.answered(sent) == b"first"
+        assert store.answered(unsent) is None, "what nobody sent has no answer"
+
     def test_a_refused_append_answers_nothing(self, store: EventStore, lease: Lease, run: str) -> None:
         command = Command(command_id="c", run_id=run, data=b"?")
         store.send(command)
@@ -671,7 +681,7 @@ class TestForget:
         store.append(append(over, 0, lease, ended_at=NOW))
         with pytest.raises(ValueError, match=f"{active} has not ended"):
             store.forget([over, active])
-        assert len(store.read(active)) == 1
+        assert len(store.read(active)) == len(store.read(over)) == 1, "all or none"
 
 
 class TestProcesses:

@@ -117,7 +117,7 @@ def test_a_server_without_memory_refuses_whole_appends_and_lets_runs_go(server: 
         message = Message(message_id="m", topic="t", due_at=NOW, data=b"m")
         store.append(append(RUN, 0, lease, messages=(message,)))
         store.append(append(OTHER, 0, lease, ended_at=NOW))
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         refused = append(RUN, 1, lease, messages=(message,))
         with pytest.raises(StateUnavailable, match=r"refuses \(OOM\).*\n  -> it has no memory left"):
             store.append(refused)

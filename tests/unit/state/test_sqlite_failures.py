@@ -54,6 +54,15 @@ def goes_on(store: SqliteStore, refused: Append) -> None:
     assert [event.sequence for event in store.read(RUN)] == list(range(1, refused.expected + 2))
 
 
+def test_a_commit_waits_for_the_disk(store: SqliteStore, path: Path) -> None:
+    """https://www.sqlite.org/pragma.html#pragma_synchronous: 2 is FULL."""
+    assert store.durability.mode == "disk"
+    connection = schema.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()
+
+
 def test_a_file_that_may_not_grow_loses_nothing(path: Path) -> None:
     """A limit of the operating system stands for the full disk; then it is lifted."""
 
