@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from lakeray import config
 from lakeray.config import Settings
 from tests.servers import AzureServer, RedisServer, S3Server, ServerMissing, start_azurite, start_redis, start_s3
 
@@ -25,7 +24,6 @@ CLOUD_PREFIXES = ("AWS_", "AZURE_", "AZURITE_")
 def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of a test that says nothing of a state leave their history in a file of that test alone."""
     state = f"sqlite:///{tmp_path_factory.getbasetemp()}/{uuid.uuid4().hex[:12]}/state.db"
-    monkeypatch.setitem(config._DEFAULTS, "LAKERAY_STATE", state)
     monkeypatch.setitem(Settings.__init__.__kwdefaults__, "state", state)
     monkeypatch.setenv("LAKERAY_STATE", os.environ.get("LAKERAY_STATE", state))
 

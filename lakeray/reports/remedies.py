@@ -23,6 +23,14 @@ BY_CODE = MappingProxyType(
         "exactly_once": "Compare `lakeray ledger show FILE` with `lakeray tables history FILE`; delete nothing.",
         "import_failed": "Remove the cause that the message names, then run again: what is committed stays.",
         "audit": "This is a defect in lakeray, and nothing was committed: please report it with this report.",
+        "state": "Look at the state that LAKERAY_STATE names; the lake itself is not touched by it.",
+        "state_unavailable": "Give the disk or the server of LAKERAY_STATE room and time, then run again.",
+        "sequence_conflict": "Run again: the run has gone on elsewhere.",
+        "revision_conflict": "Run again: somebody changed the same document at the same moment.",
+        "lease_held": "Wait for the process that the message names, or set LAKERAY_STATE to a redis:// address.",
+        "fenced": "Nothing: another process took the run over and goes on with it; see `lakeray runs show`.",
+        "history_went_back": "Find out which backup or replica the state came back from before going on.",
+        "state_format": "Use the version of lakeray that wrote the state, or a newer one.",
         "cancelled": "Run the same command again: it goes on where it stopped.",
     }
 )

@@ -152,6 +152,16 @@ class Bench:
             raise Cancelled("the run was asked to stop", hint="run the same command again")
 
 
+def ignored(workflow: Workflow) -> list[str]:
+    """What the file says of when runs begin, which a run in the foreground has no use for."""
+    notes = []
+    if workflow.schedule is not None:
+        notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
+    if workflow.triggers:
+        notes.append("the workflow's triggers are used by `lakeray up`; this run ignored them")
+    return notes
+
+
 def error_summary(error: LakerayError, *, step: str | None) -> ErrorSummary:
     """An error as the report shows it."""
     return ErrorSummary(

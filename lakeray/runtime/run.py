@@ -18,7 +18,7 @@ from lakeray.importer.loop import ImportLoop
 from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.summary import ImportSummary
 from lakeray.observability.progress import Observer
-from lakeray.runtime.bench import Bench, error_summary, unexpected, utc_now
+from lakeray.runtime.bench import Bench, error_summary, ignored, unexpected, utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.protection import protections, resolved_keys
 from lakeray.runtime.summary import RunSummary, State, StepSummary
@@ -70,10 +70,7 @@ class WorkflowRun:
     def execute(self) -> RunSummary:
         """Run all steps. Never raises: what went wrong is in the summary's errors."""
         self._started_at, self._clock, self._state = self.now(), time.monotonic(), "running"
-        if self.workflow.schedule is not None:
-            self._notes.append("the workflow's schedule is used by `lakeray up`; this run ignored it")
-        if self.workflow.triggers:
-            self._notes.append("the workflow's triggers are used by `lakeray up`; this run ignored them")
+        self._notes.extend(ignored(self.workflow))
         names = [name for name in self.workflow.ordered() if self.steps is None or name in self.steps]
         try:
             resolved_keys(self.workflow, names)

@@ -87,15 +87,11 @@ class Children:
         )
 
     def look(self, state: RunState, workers_of: WorkersOf) -> None:
-        """Drive the children of a run that was just read; those that ended unheard are told now."""
+        """Of a run that was just read: drive its children; tell its parent an end that was perhaps not heard."""
         for child in state.children:
             self._all.drive(child, workers_of)
-            self._all.call(lambda child=child: self._look_at(child))
-
-    def _look_at(self, child: str) -> None:
-        state = self._all.state(child)
-        if state is not None and state.ended is not None:
-            self.ended(state)
+        if state.ended is not None and state.parent is not None:
+            self._all.tell(state.parent.run_id, self._end(state, state.parent.step))
 
     def ended(self, state: RunState) -> None:
         """A run is over: its parent is told, its children (of one that was terminated) end too."""

@@ -38,9 +38,10 @@ class Asked:
 
 @dataclass
 class Taken:
-    """What a turn came to: events to append, the state behind them, then what to begin and what to stop."""
+    """What a turn came to ``at`` an instant: events to append, the state behind them, what to begin, what to stop."""
 
     state: RunState | None
+    at: datetime
     events: list[Event] = field(default_factory=list)
     begin: list[t.Work] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
@@ -64,7 +65,7 @@ def take_turn(
     owner: str,
 ) -> Taken:
     """Decide on all that was asked, then on what ought to go on. Without ``workers`` nothing new begins."""
-    taken = Taken(state)
+    taken = Taken(state, now)
     for each in asked:
         try:
             taken.decide(each.command)

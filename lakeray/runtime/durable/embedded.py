@@ -51,12 +51,10 @@ def _absolute(uri: str) -> str:
 
 
 @contextmanager
-def orchestrator_of(
-    uri: str, clock: Callable[[], datetime], *, wait_s: float = WAIT_FOR_OWNER_S
-) -> Iterator[Orchestrator]:
+def orchestrator_of(uri: str, clock: Callable[[], datetime], *, wait_s: float | None = None) -> Iterator[Orchestrator]:
     """The orchestrator of the state, which this process owns meanwhile. Raises LeaseHeld, naming who owns it."""
     key = _absolute(uri)
-    shared = _enter(key, uri, clock, time.monotonic() + wait_s)
+    shared = _enter(key, uri, clock, time.monotonic() + (WAIT_FOR_OWNER_S if wait_s is None else wait_s))
     try:
         yield shared.orchestrator
     finally:

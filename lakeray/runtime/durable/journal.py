@@ -77,9 +77,11 @@ def head_of(state: RunState) -> RunHead:
     )
 
 
-def next_due(state: RunState, now: datetime) -> datetime | None:
-    """The first instant after ``now`` at which time does something to the run."""
-    return min((due.at for due in dues(state) if due.at > now), default=None)
+def next_due(state: RunState, seen: datetime) -> datetime | None:
+    """The first instant at which time does something to the run; attempts that were due when it was ``seen`` last are
+    named by ``todo`` already.
+    """
+    return min((due.at for due in dues(state) if due.what != "due" or due.at > seen), default=None)
 
 
 def keep_snapshot(store: EventStore, state: RunState) -> None:

@@ -101,10 +101,6 @@ class Orchestrator:
         """The orchestrator's clock."""
         return self._clock()
 
-    def call(self, post: Callable[[], None]) -> None:
-        """Do something in the loop's thread."""
-        self._loop.post(post)
-
     def parked(self, run_id: str) -> str | None:
         """Why the run is not driven on here: it was taken over, or needs a person."""
         return self._given_up.get(run_id)
@@ -307,7 +303,7 @@ class Orchestrator:
             self._went_on(held, state, taken)
         if held.asked or (held.workers is None and held.workers_of is not None):
             self._turn(held)
-        self._wake(held, state)
+        self._wake(held, state, taken.at)
         self._let_go(held)
 
     def _went_on(self, held: Held, state: RunState, taken: Taken) -> None:
@@ -320,15 +316,14 @@ class Orchestrator:
             with suppress(StateUnavailable):  # only a cache
                 journal.keep_snapshot(self.store, state)
 
-    def _wake(self, held: Held, state: RunState) -> None:
+    def _wake(self, held: Held, state: RunState, seen: datetime) -> None:
         """Come back when time does something to the run."""
-        now = self._clock()
-        due = journal.next_due(state, now)
+        due = journal.next_due(state, seen)
         if due == held.wake_at or not held.attended or held.leaving:
             return
         held.wake_at = due
         if due is not None:
-            self._loop.post_in((due - now).total_seconds(), lambda: self._time_passed(held, due))
+            self._loop.post_in((due - self._clock()).total_seconds(), lambda: self._time_passed(held, due))
 
     def _time_passed(self, held: Held, due: datetime) -> None:
         if self._runs.get(held.run_id) is held and held.wake_at == due:

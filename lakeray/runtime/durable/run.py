@@ -13,7 +13,7 @@ from pathlib import Path
 from lakeray.config import Settings
 from lakeray.errors import HistoryWentBack
 from lakeray.observability.progress import Observer
-from lakeray.runtime.bench import Bench, utc_now
+from lakeray.runtime.bench import Bench, ignored, utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.beats import Beats
@@ -67,6 +67,8 @@ class DurableRun:
     def __post_init__(self) -> None:
         if self.resumed is not None:
             self.run_id = self.resumed
+        if self.workflow is not None:
+            self._notes.extend(ignored(self.workflow))
         self._begun_at = self.now()
 
     def cancel(self) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from lakeray.cli.entry import execute
 from lakeray.delta.vacuum import StaleFile
 from lakeray.importer.recording.summary import BatchSummary, ImportSummary, ObjectProblem, Rows, Summary
+from lakeray.runtime.durable.runs import EventLine, RunLine
 from lakeray.runtime.summary import RunSummary, StepSummary
 
 START = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
@@ -205,8 +206,42 @@ class FakeLake:
         self._ask("doctor", file)
         return self.checks
 
+    @property
+    def runs(self) -> FakeRuns:
+        return FakeRuns(self)
+
     def close(self) -> None:
         self.asked.append(("close",))
+
+
+@dataclass
+class FakeRuns:
+    """The facade of durable runs."""
+
+    lake: FakeLake
+
+    def list(self, **wanted: Any) -> list[RunLine]:
+        self.lake._ask("runs", {name: value for name, value in wanted.items() if value is not None})
+        return [RunLine(run_id="r1", workflow="orders", tenant="default", state="waiting", started_at=START)]
+
+    def show(self, run_id: str) -> RunSummary:
+        self.lake._ask("show run", run_id)
+        return self.lake.summary
+
+    def events(self, run_id: str, *, after: int = 0) -> list[EventLine]:
+        self.lake._ask("events", run_id, after)
+        return [EventLine(sequence=1, at=START, event="GateOpened", said={"step": "release"})][after:]
+
+    def replay_check(self, run_id: str) -> list[Any]:
+        self.lake._ask("replay_check", run_id)
+        return []
+
+    def __getattr__(self, verb: str) -> Callable[..., FakeRun]:
+        def steer(run_id: str, **said: Any) -> FakeRun:
+            self.lake._ask(verb, run_id, {name: value for name, value in said.items() if value is not None})
+            return FakeRun(self.lake)
+
+        return steer
 
 
 @dataclass

@@ -10,6 +10,11 @@ from lakeray.config import Settings, unknown_variables
 from lakeray.errors import ConfigError
 
 
+@pytest.fixture(autouse=True)
+def own_state():
+    """The defaults are what they are for users."""
+
+
 def test_an_empty_environment_gives_the_defaults():
     settings = Settings.from_env({})
     assert settings == Settings()
