@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from lakeray.errors import LakerayError
 from lakeray.runtime.durable.port import Workers
@@ -118,7 +119,7 @@ def _claimed(
     """Have the history say that a worker of this owner has the work; what nobody knows of any more has died."""
     if any(begun.key == work.key for begun in taken.begin):
         return False
-    about = {
+    about: dict[str, Any] = {
         "at": now,
         "step": work.step,
         "attempt": work.attempt,

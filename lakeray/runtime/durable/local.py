@@ -104,10 +104,12 @@ class LocalWorkers:
                 return c.ReportItems(at=self.clock(), step=work.step, items=items)
             output = self._output(job, stop)
         except Cancelled:
-            return _about(c.ReportStopped, job, self.clock())
+            stopped: c.Command = _about(c.ReportStopped, job, self.clock())
+            return stopped
         except BaseException as error:  # noqa: BLE001 - likewise
             return _failed(job, error, self.clock())
-        return _about(c.ReportSuccess, job, self.clock(), output=output)
+        succeeded: c.Command = _about(c.ReportSuccess, job, self.clock(), output=output)
+        return succeeded
 
     def _output(self, job: Job, stop: threading.Event) -> Any:
         work = job.work

@@ -20,7 +20,11 @@ def output_of_import(imported: ImportSummary) -> dict[str, Any]:
         "metrics": metrics_of(imported),
         "expectations": {
             name: {"checked": found.checked, "violated": found.violated}
-            for name, found in (*imported.expectations.items(), *imported.set_expectations.items())
+            for name, found in imported.expectations.items()
+        }
+        | {
+            name: {"checked": each.checked, "violated": each.violated}
+            for name, each in imported.set_expectations.items()
         },
     }
     for batches, problems in _KEPT:

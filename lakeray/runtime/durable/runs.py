@@ -63,6 +63,10 @@ class EventLine(Summary):
     said: dict[str, Any]
 
 
+EventLines = list[EventLine]
+Differences = list[Difference]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunsOf(Generic[Started]):
     """``start`` begins what drives a run; ``new`` makes it from what is to be done first."""
@@ -100,7 +104,7 @@ class RunsOf(Generic[Started]):
         audit = list(protections(workflow, list(workflow.steps)))
         return summary_of(state, chronicle, now=self.now(), imports={}, notes=[], security=audit)
 
-    def events(self, run_id: str, *, after: int = 0) -> list[EventLine]:
+    def events(self, run_id: str, *, after: int = 0) -> EventLines:
         """The run's history behind the ``after``-th event."""
         with self._store() as store:
             _known(store, run_id)
@@ -113,7 +117,7 @@ class RunsOf(Generic[Started]):
             found.append(EventLine(sequence=sequence, at=at, event=type(event).__name__, said=said))
         return found[after:]
 
-    def replay_check(self, run_id: str) -> list[Difference]:
+    def replay_check(self, run_id: str) -> Differences:
         """What this version of lakeray would decide otherwise than the run's history has it; empty when nothing."""
         with self._store() as store:
             _known(store, run_id)
