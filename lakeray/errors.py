@@ -34,6 +34,7 @@ LakerayError
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 WITHOUT_A_BACKUP = (
@@ -41,6 +42,12 @@ WITHOUT_A_BACKUP = (
     "everything imported again"
 )
 """How a hint ends where a lost record stops an import."""
+
+
+def place_of(error: BaseException) -> str:
+    """``file.py:line`` of the innermost frame: where a defect is, without the error's text, which may hold values."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
 
 
 class LakerayError(Exception):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from lakeray.config import Settings
-from lakeray.errors import Cancelled, LakerayError
+from lakeray.errors import Cancelled, LakerayError, place_of
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
@@ -173,10 +173,8 @@ def unexpected(error: Exception) -> LakerayError:
     """A defect as an error that says so."""
     if os.environ.get("LAKERAY_DEBUG"):
         traceback.print_exception(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
     return LakerayError(
-        f"unexpected {type(error).__name__} at {where}: {error}",
+        f"unexpected {type(error).__name__} at {place_of(error)}: {error}",
         hint="nothing uncommitted is visible; run again, and report this if it stays "
         "(LAKERAY_DEBUG=1 shows the whole trace)",
     )

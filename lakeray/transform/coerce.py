@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -246,8 +247,10 @@ class _Chunk:
                 self._misfit(name, [row], partial(list, [value]), f"does not fit {values.type}")
         if not fitting:
             return values
-        mask = pa.array([row in fitting for row in range(len(values))])
-        return pc.replace_with_mask(values, mask, pa.concat_arrays([fitting[row] for row in sorted(fitting)]))
+        places = np.arange(len(values))
+        places[list(fitting)] = np.arange(len(values), len(values) + len(fitting))
+        # Not replace_with_mask, which knows no nested types.
+        return pa.concat_arrays([values, *fitting.values()]).take(pa.array(places))
 
     def _unknown(self, name: str, column: pa.ChunkedArray) -> None:
         if column.null_count == len(column):
