@@ -1,6 +1,6 @@
 """A workflow of every Ray-free kind whose effects go to a sink that tells repetitions apart, and its runs in a process.
 
-``python -m``-free: tests run ``drive`` in processes that they kill.
+Tests run ``drive`` in processes that they kill.
 """
 
 from __future__ import annotations

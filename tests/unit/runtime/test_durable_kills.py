@@ -14,6 +14,7 @@ import pytest
 
 from lakeray.workflow import events as e
 from tests.commands import Started
+from tests.sample_lake import finished
 from tests.unit.runtime import durable_world as world
 
 POINTS = ("before_append", "after_append", "before_effect", "after_effect", "before_lease", "after_lease")
@@ -31,8 +32,7 @@ def drive(folder, name, **env):
         {**os.environ, "SINK": str(folder / "sink"), **env},
         folder,
     )
-    started.communicate(60)
-    return started.returncode
+    return finished(started, within_s=60).returncode
 
 
 def ended(folder):
