@@ -169,5 +169,5 @@ def failure(path: Path, error: BaseException) -> StateError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return _not_ours(path)
-    hint = _HINTS.get(code, "look at the disk and its file system, then go on: what was acknowledged is kept")
+    hint = _HINTS.get(code, "look at the disk and its file system, or name another place in LAKERAY_STATE; what was acknowledged is kept")
     return StateUnavailable(f"the state file {path} cannot be used now: {error}", hint=hint)
