@@ -331,6 +331,7 @@ class Pipeline:
             evolution=self._contract,
             masked=frozenset(self._step.mask),
             widening=self._source_widening,
+            whole_lists=bool(self._step.unnest),
         )
 
     def _new_fitter(self) -> Coercer:
@@ -340,7 +341,11 @@ class Pipeline:
             types="evolve" if self._contract.types == "evolve" else "discard_row",
         )
         return Coercer(
-            self.table_schema, evolution=contract, masked=frozenset(self._step.mask), widening=self._widening
+            self.table_schema,
+            evolution=contract,
+            masked=frozenset(self._step.mask),
+            widening=self._widening,
+            whole_lists=bool(self._step.unnest),
         )
 
     @staticmethod

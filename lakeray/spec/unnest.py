@@ -18,7 +18,9 @@ class Unnest(Spec):
     batch are visible before its own rows.
 
     A struct's fields become columns; one that is called like a key column or the position gets the list's name and `_`
-    in front. A null element is a row without values. Null and empty lists have no rows.
+    in front, and so does one that looks as if it had: beside the key `id`, `id` and `items_id` of `items` become
+    `items_id` and `items_items_id`. A null element is a row without values. Null and empty lists have no rows, nor
+    have lists with a value that does not fit: they are null in the step's table, and whole in its `_rescued_data`.
     """
 
     from_: Text = Field(alias="from")

@@ -85,7 +85,8 @@ class Coercer:
     What happens to a column that the target lacks, or a value that does not fit its column, says the contract (or
     the evolution that stands for one), see ``lakeray.transform.contract``. A column that differs from a known one only
     by case is never added, because Delta names ignore case: its values are rescued. No error or reason quotes a value,
-    of ``masked`` columns or of others; rescued data does, and is masked with the row.
+    of ``masked`` columns or of others; rescued data does, and is masked with the row. With ``whole_lists``, a list is
+    null where one of its values does not fit.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class Coercer:
         evolution: Evolution | Contract,
         masked: frozenset[str] = frozenset(),
         widening: Widening | None = None,
+        whole_lists: bool = False,
     ) -> None:
         self.target = target
         self.contract = evolution if isinstance(evolution, Contract) else Contract.of(evolution)
         self.masked = masked
         self.widening = widening or Widening()
+        self.whole_lists = whole_lists
         self._folded = {name.casefold() for name in target.names}
 
     def run(self, table: pa.Table, extras: pa.StringArray | None = None) -> Coerced:
@@ -175,8 +178,8 @@ class _Chunk:
 
     def _fitted(self, target: pa.Field, source: pa.Array) -> pa.Array:
         """``source`` in the target's type, or in the one that it grows to."""
-        kind, widening = target.type, self._coercer.widening
-        done = convert(source, kind, keep_unknown=False)
+        kind, widening, whole = target.type, self._coercer.widening, self._coercer.whole_lists
+        done = convert(source, kind, keep_unknown=False, whole_lists=whole)
         free = self._contract.types == "evolve" and widening.allows(target.name)
         if done.unknown and self._contract.columns == "evolve":
             kind = grown(kind, source.type, maps=free)
@@ -186,7 +189,7 @@ class _Chunk:
                 kind = pa.string()
         if kind != target.type:
             self._grown[target.name] = kind
-            done = convert(source, kind, keep_unknown=False)
+            done = convert(source, kind, keep_unknown=False, whole_lists=whole)
         self._account(target.name, source, done, kind)
         return done.values
 
@@ -259,7 +262,7 @@ class _Chunk:
         kind = delta_type(column.type)
         source = _whole(column)
         if rule == "evolve" and kind is not None and self._is_new(name):
-            done = convert(source, kind)
+            done = convert(source, kind, whole_lists=self._coercer.whole_lists)
             self._account(name, source, done, kind)
             self._new.append(pa.field(name, kind))
             self._columns.append(self._with_extra(name, done.values, self._extras.pop(name, {})))

@@ -24,7 +24,8 @@ timestamp         dates (midnight UTC); timestamps of any unit and zone, a naive
 string            everything: numbers in their shortest form, ``true``/``false``, dates and times in ISO 8601 (UTC
                   with ``Z``), bytes that are UTF-8, structs, lists and maps as JSON
 binary            text as UTF-8
-list              lists whose values fit; otherwise the value keeps those that do, and the whole is marked
+list              lists whose values fit; otherwise the value keeps those that do (or is null, on demand), and the
+                  whole is marked
 struct            structs, field by field by name; a field that the column lacks marks the whole unless it is null
 map               maps whose keys and values fit
 ================  ==================================================================================================
@@ -61,26 +62,26 @@ class Converted:
 
 
 def convert(  # noqa: PLR0911  a table of types
-    array: pa.Array, target: pa.DataType, *, keep_unknown: bool = True
+    array: pa.Array, target: pa.DataType, *, keep_unknown: bool = True, whole_lists: bool = False
 ) -> Converted:
     """``array`` as ``target`` by the table above; never raises for a value.
 
     Without ``keep_unknown``, a struct field that the type lacks does not mark the value: it is named in ``unknown``
-    and left out.
+    and left out. With ``whole_lists``, a list that holds what does not fit is null.
     """
     kind = array.type
     if kind == target:
         return Converted(values=array)
     if isinstance(kind, pa.BaseExtensionType):
-        return convert(array.storage, target, keep_unknown=keep_unknown)
+        return convert(array.storage, target, keep_unknown=keep_unknown, whole_lists=whole_lists)
     if pt.is_dictionary(kind):
-        return convert(array.cast(kind.value_type), target, keep_unknown=keep_unknown)
+        return convert(array.cast(kind.value_type), target, keep_unknown=keep_unknown, whole_lists=whole_lists)
     if pt.is_run_end_encoded(kind):
-        return convert(pc.run_end_decode(array), target, keep_unknown=keep_unknown)
+        return convert(pc.run_end_decode(array), target, keep_unknown=keep_unknown, whole_lists=whole_lists)
     if pt.is_null(kind):
         return Converted(values=pa.nulls(len(array), target))
     if pt.is_nested(target):
-        return _nested(array, target, keep_unknown)
+        return _nested(array, target, keep_unknown, whole_lists)
     return _marked(array, _scalar(array, target))
 
 
@@ -148,14 +149,14 @@ def _to_binary(array: pa.Array, target: pa.DataType) -> pa.Array:
     return pa.nulls(len(array), target)
 
 
-def _nested(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Converted:
+def _nested(array: pa.Array, target: pa.DataType, keep_unknown: bool, whole_lists: bool) -> Converted:
     kind = array.type
     if pt.is_struct(kind) and pt.is_struct(target):
-        return _struct(array, target, keep_unknown)
+        return _struct(array, target, keep_unknown, whole_lists)
     if is_list(kind) and is_list(target):
-        return _list(array, target, keep_unknown)
+        return _list(array, target, keep_unknown, whole_lists)
     if pt.is_map(kind) and pt.is_map(target):
-        return _map(array, target, keep_unknown)
+        return _map(array, target, keep_unknown, whole_lists)
     return Converted(values=pa.nulls(len(array), target), misfits=_or_none(array.is_valid()))
 
 
@@ -169,7 +170,7 @@ def _either(first: pa.BooleanArray | None, second: pa.BooleanArray | None) -> pa
     return pc.or_(first, second)
 
 
-def _struct(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Converted:
+def _struct(array: pa.Array, target: pa.DataType, keep_unknown: bool, whole_lists: bool) -> Converted:
     names = array.type.names
     children = dict(zip(names, array.flatten(), strict=True))
     misfits: pa.BooleanArray | None = None
@@ -181,7 +182,7 @@ def _struct(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Convert
         if child is None:
             fields.append(pa.nulls(len(array), field.type))
             continue
-        done = convert(child, field.type, keep_unknown=keep_unknown)
+        done = convert(child, field.type, keep_unknown=keep_unknown, whole_lists=whole_lists)
         fields.append(done.values)
         misfits, cut = _either(misfits, done.misfits), cut + done.cut
         unknown |= {f"{field.name}.{name}" for name in done.unknown}
@@ -194,17 +195,17 @@ def _struct(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Convert
     return Converted(values=values, misfits=_or_none(misfits), unknown=frozenset(unknown), cut=cut)
 
 
-def _list(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Converted:
+def _list(array: pa.Array, target: pa.DataType, keep_unknown: bool, whole_lists: bool) -> Converted:
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     flat = array.flatten()
-    done = convert(flat, target.value_type, keep_unknown=keep_unknown)
+    done = convert(flat, target.value_type, keep_unknown=keep_unknown, whole_lists=whole_lists)
     offsets = _offsets(lengths)
-    mask = array.is_null() if array.null_count else None
-    if not pt.is_list(target):
-        values = pa.ListArray.from_arrays(offsets, done.values, mask=mask).cast(target)
-    else:
-        values = pa.ListArray.from_arrays(offsets, done.values, type=target, mask=mask)
     misfits = _rows_of(done.misfits, offsets)
+    null = _either(array.is_null() if array.null_count else None, misfits if whole_lists else None)
+    if not pt.is_list(target):
+        values = pa.ListArray.from_arrays(offsets, done.values, mask=null).cast(target)
+    else:
+        values = pa.ListArray.from_arrays(offsets, done.values, type=target, mask=null)
     return Converted(values=values, misfits=misfits, unknown=done.unknown, cut=done.cut)
 
 
@@ -222,22 +223,22 @@ def _rows_of(misfits: pa.BooleanArray | None, offsets: pa.Int32Array) -> pa.Bool
     return _or_none(pc.greater(ends, starts))
 
 
-def _map(array: pa.Array, target: pa.DataType, keep_unknown: bool) -> Converted:
+def _map(array: pa.Array, target: pa.DataType, keep_unknown: bool, whole_lists: bool) -> Converted:
     kind = array.type
     pair = pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
-    return _map_of(array.cast(pa.list_(pair)), target, keep_unknown)
+    return _map_of(array.cast(pa.list_(pair)), target, keep_unknown, whole_lists)
 
 
-def _map_of(lists: pa.ListArray, target: pa.DataType, keep_unknown: bool) -> Converted:
+def _map_of(lists: pa.ListArray, target: pa.DataType, keep_unknown: bool, whole_lists: bool) -> Converted:
     """Maps from lists of pairs; one whose key does not fit is null as a whole, because a map has no null keys."""
     flat = lists.flatten()
     offsets = _offsets(pc.fill_null(pc.list_value_length(lists), 0))
     keys = convert(flat.field(0), target.key_type)
     bad = _rows_of(keys.misfits, offsets)
     if bad is not None:
-        kept = _map_of(pc.if_else(bad, pa.scalar(None, lists.type), lists), target, keep_unknown)
+        kept = _map_of(pc.if_else(bad, pa.scalar(None, lists.type), lists), target, keep_unknown, whole_lists)
         return Converted(values=kept.values, misfits=_either(kept.misfits, bad), unknown=kept.unknown, cut=kept.cut)
-    items = convert(flat.field(1), target.item_type, keep_unknown=keep_unknown)
+    items = convert(flat.field(1), target.item_type, keep_unknown=keep_unknown, whole_lists=whole_lists)
     mask = lists.is_null() if lists.null_count else None
     values = pa.MapArray.from_arrays(offsets, keys.values, items.values, type=target, mask=mask)
     misfits = _rows_of(items.misfits, offsets)

@@ -21,7 +21,7 @@ string, large, view               string
 binary, large, view, fixed size   binary
 list, large, view, fixed size     list of the writable element type
 map                               map of the writable types
-struct                            struct of the fields that have a type
+struct                            struct of the fields that have a type; of names that differ by case alone, the first
 dictionary, run-end encoded       the type of their values
 union                             string, as JSON
 extension                         its storage type
@@ -89,8 +89,11 @@ def _nested(kind: pa.DataType) -> pa.DataType | None:
         return None if value is None else pa.list_(value)
     if pt.is_struct(kind):
         fields = [(field.name, delta_type(field.type)) for field in kind]
-        known = [pa.field(name, found) for name, found in fields if found is not None]
-        return pa.struct(known) if known else None
+        known: dict[str, pa.Field] = {}
+        for name, found in fields:
+            if found is not None:
+                known.setdefault(name.casefold(), pa.field(name, found))
+        return pa.struct(known.values()) if known else None
     return pa.string()
 
 

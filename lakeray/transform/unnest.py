@@ -21,19 +21,12 @@ def child_schema(schema: pa.Schema, unnest: Unnest, *, table: str) -> pa.Schema:
     """The columns of the child ``table`` for rows of ``schema``: the key's, the position, the elements'.
 
     Where ``schema`` has no such list yet, the key's and the position alone. Raises TransformError for a column that is
-    no list, a key column that there is not, and two columns of one name.
+    no list and a key column that there is not.
     """
     fields = [*(_key_field(schema, name, table) for name in unnest.key), pa.field(unnest.position, pa.int64())]
     place = schema.get_field_index(unnest.from_)
     if place >= 0:
         fields += [pa.field(name, kind) for name, kind in _element_columns(schema.field(place).type, unnest, table)]
-    names = [item.name.casefold() for item in fields]
-    twice = next((item.name for place, item in enumerate(fields) if names[place] in names[:place]), None)
-    if twice is not None:
-        raise TransformError(
-            f"two columns of {table} would be called {twice!r} (case does not count)",
-            hint=f"rename a field of {unnest.from_}, or say another `position` under unnest.{table}",
-        )
     return pa.schema(fields)
 
 
@@ -68,14 +61,30 @@ def _reserved(unnest: Unnest) -> set[str]:
 
 
 def _column_of(field: str, unnest: Unnest) -> str:
-    """What a struct's field is called in the child."""
-    return f"{unnest.from_}_{field}" if field.casefold() in _reserved(unnest) else field
+    """What a struct's field is called in the child: each name by itself, whatever other fields there are.
+
+    A reserved name moves on to the list's name and `_` before it, and whatever is called so already one further, as
+    in escaping: no two fields meet.
+    """
+    for own in sorted(_reserved(unnest), key=len):
+        if _leads_to(field, own, unnest):
+            field = f"{unnest.from_}_{field}"
+    return field
 
 
 def _field_of(column: str, unnest: Unnest) -> str:
     """The inverse of ``_column_of``."""
-    rest = column.removeprefix(f"{unnest.from_}_")
-    return rest if rest.casefold() in _reserved(unnest) else column
+    for own in sorted(_reserved(unnest), key=len, reverse=True):
+        if column.casefold() != own and _leads_to(column, own, unnest):
+            column = column.removeprefix(f"{unnest.from_}_")
+    return column
+
+
+def _leads_to(name: str, own: str, unnest: Unnest) -> bool:
+    """Whether ``name`` is the reserved name ``own`` with the list's name and `_` any number of times before it."""
+    prefix, folded = f"{unnest.from_}_".casefold(), name.casefold()
+    times = max(0, len(folded) - len(own)) // len(prefix)
+    return folded == prefix * times + own
 
 
 def list_type(child: pa.Schema, unnest: Unnest, *, structs: bool | None) -> pa.DataType | None:
@@ -99,8 +108,8 @@ def child_rows(table: pa.Table, unnest: Unnest, *, name: str) -> Iterator[pa.Tab
     schema = child_schema(table.schema, unnest, table=name)
     for batch in table.select([*unnest.key, unnest.from_]).to_batches():
         lists = batch.column(unnest.from_)
-        parents, elements = pc.list_parent_indices(lists), lists.flatten()
-        positions = _positions(lists, parents)
+        parents, positions = _places(lists)
+        elements = lists.flatten()
         for start in range(0, len(parents), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             keys = [batch.column(key).take(parents[part]) for key in unnest.key]
@@ -108,10 +117,15 @@ def child_rows(table: pa.Table, unnest: Unnest, *, name: str) -> Iterator[pa.Tab
             yield pa.Table.from_arrays(columns, schema=schema)
 
 
-def _positions(lists: pa.Array, parents: pa.Array) -> pa.Array:
+def _places(lists: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Of each element the index of its list, and where in it the element stands.
+
+    Not list_parent_indices, which counts what may lie behind a null list, where flatten leaves it out.
+    """
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
+    parents = np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
     starts = np.cumsum(lengths) - lengths
-    return pa.array(np.arange(len(parents), dtype=np.int64) - starts[np.asarray(parents)], pa.int64())
+    return pa.array(parents), pa.array(np.arange(len(parents), dtype=np.int64) - starts[parents])
 
 
 def _columns(elements: pa.Array) -> Sequence[pa.Array]:

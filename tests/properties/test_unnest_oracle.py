@@ -16,7 +16,7 @@ import pytest
 from tests.sample_lake import read
 from tests.unit.importer.small_lake import SmallLake, lines
 
-FIELDS = ("sku", "qty", "note", "id", "position", "deep", "parts")
+FIELDS = ("sku", "qty", "note", "id", "items_id", "position", "deep", "parts")
 
 
 def element(chance, number):
@@ -26,6 +26,7 @@ def element(chance, number):
         "qty": chance.randrange(100),
         "note": "" if chance.random() < 0.2 else f"n{chance.randrange(4)}",
         "id": chance.randrange(5),
+        "items_id": chance.randrange(5),
         "position": chance.random() < 0.5,
         "deep": {"a": chance.randrange(3), f"b{chance.randrange(2)}": "x"},
         "parts": [chance.randrange(9) for _ in range(chance.randint(1, 3))],
@@ -54,7 +55,7 @@ def oracle(rows):
     items, tags = Counter(), Counter()
     for found in rows:
         for place, item in enumerate(found.get("items") or ()):
-            named = {f"items_{k}" if k in ("id", "position") else k: v for k, v in (item or {}).items()}
+            named = {f"items_{k}" if k in ("id", "items_id", "position") else k: v for k, v in (item or {}).items()}
             items[_key({"id": found["id"], "position": place, **named})] += 1
         for place, tag in enumerate(found.get("tags") or ()):
             tags[_key({"id": found["id"], "position": place, "value": tag})] += 1

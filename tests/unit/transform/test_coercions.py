@@ -242,3 +242,11 @@ def test_lists_in_slices_with_nulls_keep_their_places() -> None:
     done = convert(wire, pa.list_(pa.int64()))
     assert done.values.to_pylist() == [None, [1, None], [], [2]]
     assert done.misfits.to_pylist() == [False, True, False, False]
+
+
+def test_on_demand_a_list_that_does_not_fit_is_null_at_every_depth():
+    rows = [[{"parts": [1]}], [{"parts": [2, 2.5]}, {"parts": [3]}], None]
+    target = pa.list_(pa.struct([("parts", pa.list_(pa.int64()))]))
+    done = convert(pa.array(rows, pa.list_(pa.struct([("parts", pa.list_(pa.float64()))]))), target, whole_lists=True)
+    assert done.values.to_pylist() == [[{"parts": [1]}], None, None]
+    assert done.misfits.to_pylist() == [False, True, False]

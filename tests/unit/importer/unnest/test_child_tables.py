@@ -159,7 +159,6 @@ def test_a_table_made_anew_does_not_go_on_in_an_old_child(lake):
     [
         ({"id": 1, "items": 7}, "the column 'items' of unnest.items holds no lists but int64"),
         ({"no": 1, "items": [1]}, "the key column 'id' of unnest.items is no column"),
-        ({"id": 1, "items": [{"id": 1, "items_id": 2}]}, "two columns of items would be called 'items_id'"),
     ],
 )
 def test_what_cannot_be_unnested_is_refused_before_there_is_a_table(lake, row, message):
@@ -204,6 +203,76 @@ def test_a_list_with_an_element_that_does_not_fit_is_rescued_whole_beside_its_pa
     (rescued,) = [row["_rescued_data"] for row in lake.rows() if row["id"] == 2]
     assert json.loads(rescued) == {"items": [{"qty": "many"}, {"qty": 3}]}
     assert [(row["id"], row["qty"]) for row in children(lake)] == [(1, 1)]
+
+
+@pytest.mark.parametrize(("fits", "does_not"), [(5, {"k": 6}), (5, [7]), ({"value": 5}, 6), (5, 0.5)])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_list_that_does_not_fit_has_no_rows(lake, fits, does_not, mapped):
+    """A null in the child would say that the element was null; the list is in its parent's rescued data."""
+    if mapped:
+        lake.step["mapping"] = {"columns": {"id": "id", "items": "deep.items"}}
+
+    def row(number, *items):
+        return {"id": number, **({"deep": {"items": items}} if mapped else {"items": items})}
+
+    lake.put("a.json", lines(row(1, fits)))
+    lake.run()
+    lake.put("b.json", lines(row(2, does_not, does_not)))
+    lake.put("c.json", lines(row(3, None)))
+    lake.put("d.json", lines(row(4, fits), row(5, fits, does_not)))
+    summary = lake.run()
+    assert [(row["id"], row["value"]) for row in children(lake)] == [(1, 5), (3, None), (4, 5)]
+    assert summary.unnested == {"items": 2}
+    assert {"b.json": 0, "c.json": 1, "d.json": 1}.items() <= unnested(lake).items()
+    rescued = {row["id"]: json.loads(row["_rescued_data"]) for row in lake.rows() if row["_rescued_data"]}
+    assert [found.get("deep", found)["items"] for _, found in sorted(rescued.items())] == [
+        [does_not, does_not],
+        [fits, does_not],
+    ]
+
+
+def unnested(lake):
+    return {row["uri"].rpartition("/")[2]: row["rows_unnested"] for row in lake.ledger_rows().to_pylist()}
+
+
+def test_a_kept_list_that_does_not_fit_is_null_in_the_table_too(lake):
+    lake.step["unnest"]["items"]["keep"] = True
+    lake.put("a.json", lines({"id": 1, "items": [5]}))
+    lake.run()
+    lake.put("b.json", lines({"id": 2, "items": [{"k": 6}]}))
+    lake.run()
+    assert sorted(lake.rows("id", "items"), key=str) == [{"id": 1, "items": [5]}, {"id": 2, "items": None}]
+    assert [row["id"] for row in children(lake)] == [1]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        ({"id": 5}, {"id": 6, "items_id": 7}, {"items_id": 8}),
+        ({"items_id": 7}, {"items_id": 8}, {"id": 6, "items_id": 9}),
+        ({"id": 5, "items_id": 6, "items_items_id": 7}, {"id": 8}),
+    ],
+)
+def test_a_field_called_as_another_is_renamed_to_has_a_column_of_its_own(lake, elements):
+    """Whichever comes first, in the same object or in a later batch."""
+    names = {"id": "items_id", "items_id": "items_items_id", "items_items_id": "items_items_items_id"}
+    for number, element in enumerate(elements):
+        lake.put(f"{number}.json", lines({"id": number, "items": [element]}))
+        lake.put(f"{number}-plain.json", lines({"id": 100 + number}))
+        lake.run()
+    found = [{name: value for name, value in row.items() if value is not None} for row in children(lake)]
+    assert found == [
+        {"id": number, "position": 0, **{names[name]: value for name, value in element.items()}}
+        for number, element in enumerate(elements)
+    ]
+    assert len(lake.rows("id")) == 2 * len(elements)
+
+
+def test_fields_that_differ_by_case_alone_do_not_stop_the_import(lake):
+    lake.put("a.json", lines({"id": 1, "items": [{"id": 5, "ID": 6}]}))
+    lake.run()
+    assert children(lake) == [{"id": 1, "position": 0, "items_id": 5}]
+    assert [json.loads(text) for text in lake.rows("_rescued_data")] == [{"items": [{"id": 5, "ID": 6}]}]
 
 
 def test_a_partitioned_child(lake):
