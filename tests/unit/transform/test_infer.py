@@ -185,6 +185,7 @@ def test_merged_types(a: pa.DataType, b: pa.DataType, both: pa.DataType | None) 
         (pa.map_(pa.large_string(), pa.float16()), pa.map_(pa.string(), pa.float32())),
         (pa.uuid(), pa.binary()),
         (pa.int64(), pa.int64()),
+        (pa.struct([("a", pa.int8()), ("A", pa.int64())]), pa.struct([("a", pa.int8())])),
     ],
 )
 def test_delta_types(kind: pa.DataType, held: pa.DataType | None) -> None:
