@@ -169,5 +169,8 @@ def failure(path: Path, error: BaseException) -> StateError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return _not_ours(path)
-    hint = _HINTS.get(code, "look at the disk and its file system, or name another place in LAKERAY_STATE; what was acknowledged is kept")
+    otherwise = (
+        "look at the disk and its file system, or name another place in LAKERAY_STATE; what was acknowledged is kept"
+    )
+    hint = _HINTS.get(code, otherwise)
     return StateUnavailable(f"the state file {path} cannot be used now: {error}", hint=hint)
