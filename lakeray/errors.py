@@ -35,7 +35,10 @@ LakerayError
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import ClassVar
+
+_PACKAGE = Path(__file__).parent
 
 WITHOUT_A_BACKUP = (
     "without a backup, `lakeray ledger rebuild --accept-table` takes the table as it is, and `--start-over` has "
@@ -45,9 +48,14 @@ WITHOUT_A_BACKUP = (
 
 
 def place_of(error: BaseException) -> str:
-    """``file.py:line`` of the innermost frame: where a defect is, without the error's text, which may hold values."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+    """``file.py:line`` of the innermost frame of lakeray's own, else of any: where a defect shows.
+
+    It stands where the error's text may not, for that may hold values.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    last = (ours or frames)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 class LakerayError(Exception):

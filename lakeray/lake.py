@@ -148,10 +148,12 @@ class Lake:
     def run(self, file: File, *, steps: list[str] | None = None, continuous: bool = False) -> Run:
         """Start a run and return at once. What an earlier run of the very same file left unfinished is carried on.
 
-        ``continuous`` keeps watching for new objects until it is cancelled; such a run keeps no history.
+        ``continuous`` keeps watching for new objects until it is cancelled; such a run keeps no history, so that it
+        raises SpecError for steps that need one: gates, functions, waits.
         """
         workflow = self._runnable(file, steps)
         if continuous:
+            _watchable(workflow, steps)
             return Run(self._watching(workflow, steps))
         return Run(self._durable(workflow=narrowed(workflow, steps)))
 
@@ -357,6 +359,16 @@ def _one(workflow: Workflow, step: str | None) -> str:
             f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}"
         )
     return imports[0]
+
+
+def _watchable(workflow: Workflow, steps: Sequence[str] | None) -> None:
+    """A gate that nobody stands at must not be passed by watching on."""
+    for name, step in workflow.steps.items():
+        if (steps is None or name in steps) and step.kind not in ("import", "maintain"):
+            raise SpecError(
+                f"step {name} is of kind {step.kind}, which a run that keeps watching cannot do",
+                hint="run without --continuous, or name the import steps that may go on by themselves with --step",
+            )
 
 
 def _known(names: Sequence[str], known: Any, noun: str) -> None:

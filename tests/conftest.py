@@ -11,6 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from lakeray.config import Settings
+from tests.missing import or_skip
 from tests.servers import AzureServer, RedisServer, S3Server, ServerMissing, start_azurite, start_redis, start_s3
 
 # Explaining a failure traces every line of lakeray: it takes so long that the timeout hides what failed.
@@ -28,13 +29,6 @@ def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("LAKERAY_STATE", os.environ.get("LAKERAY_STATE", state))
 
 
-def _or_skip(missing: ServerMissing) -> None:
-    """Outside CI a server that is not installed is left out aloud; in CI (``CI=true``) that is a failure."""
-    if os.environ.get("CI") == "true":
-        raise missing
-    pytest.skip(str(missing))
-
-
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One S3 server for the session: radosgw, or moto where that is not installed."""
@@ -42,7 +36,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         with start_s3(tmp_path_factory.mktemp("s3")) as server:
             yield server
     except ServerMissing as missing:
-        _or_skip(missing)
+        or_skip(missing)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +46,7 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServ
         with start_azurite(tmp_path_factory.mktemp("azure")) as server:
             yield server
     except ServerMissing as missing:
-        _or_skip(missing)
+        or_skip(missing)
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +56,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         with start_redis(tmp_path_factory.mktemp("redis")) as server:
             yield server
     except ServerMissing as missing:
-        _or_skip(missing)
+        or_skip(missing)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from lakeray.gates.access import Access, NobodyMay
-from lakeray.gates.approvals import look_at_approval, refused
+from lakeray.gates.approvals import look_at_approval
 from lakeray.gates.business import look_at_rule
-from lakeray.gates.facts import Facts, Vote
+from lakeray.gates.facts import Facts
 from lakeray.gates.finding import Finding
 from lakeray.gates.functions import Functions, NoFunctions, look_at_function
 from lakeray.gates.judgement import ApprovalNeed, Evidence, Judgement, Outcome, Verdict
@@ -97,23 +97,6 @@ def leaves(condition: Condition, path: str = "") -> Iterator[Leaf]:
     if not parts:
         kind = condition.kind
         yield Leaf(path=f"{path}.{kind}" if path else kind, kind=kind, said=condition.chosen)
-
-
-def why_not(condition: Condition, facts: Facts, vote: Vote) -> str | None:
-    """Why ``vote`` counts for no approval of the gate, for the person who gives it; None when it counts for one."""
-    reasons = []
-    for leaf in leaves(condition):
-        if leaf.kind == "approval":
-            heard = frozenset(
-                past.by.name
-                for past in facts.votes
-                if past is not vote and refused(leaf.said, facts, past, path=leaf.path) is None
-            )
-            reason = refused(leaf.said, facts, vote, path=leaf.path, heard=heard)
-            if reason is None:
-                return None
-            reasons.append(reason)
-    return "; ".join(dict.fromkeys(reasons)) or "the gate asks nobody for approval"
 
 
 def _parts(condition: Condition, path: str) -> Iterator[tuple[Condition, str]]:

@@ -188,7 +188,11 @@ class _Worker:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             # A defect of ours that this object's values bring out: other objects are imported, this one is tried again
             # by the version that has it mended. The error's text may hold a value that is masked.
-            outcome = self._failed(planned, "unexpected", f"unexpected {type(error).__name__} at {place_of(error)}")
+            outcome = self._failed(
+                planned,
+                "unexpected",
+                f"unexpected {type(error).__name__} at {place_of(error)}: a defect of lakeray, please report it",
+            )
         else:
             self._stage.keep()
             self._refused.keep()

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from lakeray.errors import Cancelled, LakerayError
+from lakeray.errors import LakerayError
 from lakeray.runtime.durable.context import StepContext
 from lakeray.transform.hook import load_function
 from lakeray.workflow.events import Failure
@@ -75,8 +75,3 @@ def failure_of(error: BaseException) -> Failure:
     text = str(error)[:_LONGEST_MESSAGE]
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return Failure(code=type(error).__name__, message=said)
-
-
-def stopped(error: BaseException) -> bool:
-    """Whether the error says that work ended because it was asked to."""
-    return isinstance(error, Cancelled)

@@ -77,9 +77,9 @@ def _enter(key: str, uri: str, clock: Callable[[], datetime], give_up_at: float)
             orchestrator = Orchestrator(store, owner=owner_name(), clock=clock)
             try:
                 orchestrator.open()
-            except LeaseHeld:
+            except BaseException as error:
                 store.close()
-                if time.monotonic() >= give_up_at:
+                if not isinstance(error, LeaseHeld) or time.monotonic() >= give_up_at:
                     raise
             else:
                 shared = _OPEN[key] = _Shared(orchestrator, store)

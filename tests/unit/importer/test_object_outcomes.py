@@ -270,7 +270,7 @@ def test_a_defect_costs_the_object_that_brings_it_out(tmp_path, monkeypatch):
     assert lake.count() == 2
     (row,) = [row for row in lake.ledger_rows().to_pylist() if row["outcome"] == "failed"]
     assert row["error_code"] == "unexpected"
-    assert "ArrowNotImplementedError at test_object_outcomes.py" in row["error"]
+    assert "ArrowNotImplementedError at task.py:" in row["error"]
     assert "secret" not in row["error"]
 
 

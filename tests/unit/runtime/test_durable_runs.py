@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 import lakeray
 from lakeray.cli.run import exit_code, going_on
 from lakeray.config import Settings
-from lakeray.errors import Cancelled, LeaseHeld
+from lakeray.errors import Cancelled, LeaseHeld, SpecError
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.durable import embedded
 from lakeray.runtime.durable.orchestrator import Orchestrator
@@ -102,6 +102,13 @@ def test_a_gate_waits_for_a_person_and_says_how_to_go_on(folder):
     shown = connect(folder).runs.show(done.run_id)
     assert shown.steps[0].imported == done.steps[0].imported
     assert "<" in connect(folder).run(file)._repr_html_()
+
+
+def test_a_run_that_keeps_watching_does_not_walk_past_a_gate(folder):
+    with pytest.raises(SpecError, match="step release is of kind gate") as caught:
+        connect(folder).run(write(folder, IMPORT, GATE), continuous=True)
+    assert "without --continuous" in (caught.value.hint or "")
+    assert not (folder / "orders").exists()
 
 
 def test_a_refused_gate_fails_the_run_with_exit_code_3_and_what_was_imported_is_withdrawn(folder):
