@@ -13,9 +13,11 @@ from lakeray.transform.coercions import convert
 from lakeray.transform.delta_types import is_text
 from lakeray.transform.local_dates import parse_moments
 from lakeray.transform.local_numbers import parse_numbers, parse_units
+from lakeray.transform.text_bytes import FixedWidth, digits_and_points
 
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _ISO = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
+_ISO_SHAPE = FixedWidth(["%Y", "-", "%m", "-", "%d", " ", "%H", ":", "%M", ":", "%S"])
 _PLAIN_TRUTH = r"^(true|false)$"
 
 
@@ -74,6 +76,9 @@ class Number(Typed):
     def _parsed(self, texts: pa.Array) -> pa.Array:
         return parse_numbers(texts, self._spec, self.kind)
 
+    def _surely_plain(self, texts: pa.Array) -> pa.BooleanArray:
+        return digits_and_points(texts)
+
     def _converts(self, kind: pa.DataType) -> bool:
         return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind))
 
@@ -102,6 +107,9 @@ class Date(Typed):
             more = parse_moments(texts.filter(rest), pattern, self.kind, spec.timezone)
             found = pc.replace_with_mask(found, rest, more)
         return found
+
+    def _surely_plain(self, texts: pa.Array) -> pa.BooleanArray:
+        return _ISO_SHAPE.shaped(texts)
 
     def _agreed(self, texts: pa.Array) -> pa.Array:
         """What all patterns that fit agree on."""
