@@ -36,13 +36,22 @@ _COLUMN = (0, 2, 3, 4, 7)
 
 def write(path: Path, first: int, count: int) -> dict[str, Any]:
     """One file."""
+    return _written(path, first, count, bad_per_mille=_BAD_PER_MILLE)
+
+
+def write_clean(path: Path, first: int, count: int) -> dict[str, Any]:
+    """One file in which no row breaks a rule."""
+    return _written(path, first, count, bad_per_mille=0)
+
+
+def _written(path: Path, first: int, count: int, *, bad_per_mille: int) -> dict[str, Any]:
     total: dict[str, Any] = {"rows": 0, "sum_id": 0, "sum_quantity": 0, "min_time_us": 1 << 62, "max_time_us": 0}
     rules = dict.fromkeys(RULES, 0)
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(HEADER + "\n")
         for start in range(first, first + count, _BLOCK):
             ids = np.arange(start, min(start + _BLOCK, first + count), dtype=np.uint64)
-            file.write(_block(ids, total, rules))
+            file.write(_block(ids, total, rules, bad_per_mille))
     return {**total, "refused": sum(rules.values()), "rules": rules}
 
 
@@ -92,10 +101,10 @@ def _soil(fields: list[str], turn: int) -> None:
         fields[7] = f"{day[8:10]}.{day[5:7]}.{day[:4]}{day[10:]}"
 
 
-def _block(ids: Any, total: dict[str, Any], rules: dict[str, int]) -> str:
+def _block(ids: Any, total: dict[str, Any], rules: dict[str, int], bad_per_mille: int) -> str:
     quantities = below(ids, 31, 100) + 1
     seconds = EPOCH_US // 1_000_000 + ids.astype(np.int64) // 5 + below(ids, 32, 3600)
-    bad = below(ids, 33, 1000) < _BAD_PER_MILLE
+    bad = below(ids, 33, 1000) < bad_per_mille
     lines = _good_fields(ids, quantities, seconds)
     for index in np.flatnonzero(bad).tolist():
         rules[RULES[_spoil(lines[index], int(ids[index]))]] += 1

@@ -75,6 +75,21 @@ FAMILIES = (
         ),
     ),
     Family(
+        workload="w3-plain",
+        title="W3 without a rule",
+        short="Clean CSV to Delta",
+        text="The same columns without a dirty value and without a rule: what the next table is to be compared with.",
+    ),
+    Family(
+        workload="w3-full",
+        title="W3 cleansed, checked, masked",
+        short="CSV cleansed, checked, masked",
+        text=(
+            "W3 with every fifth row soiled besides: cleansing rules over all text columns bring back what was meant, "
+            "the five rules quarantine, e-mail addresses become keyed digests."
+        ),
+    ),
+    Family(
         workload="w4",
         title="W4: changes merged by key",
         short="Merge",

@@ -61,6 +61,11 @@ def w3(source: Path, out: Path) -> Callable[[], Written]:
     return _run(source, out, "csv", {"schema_hints": _HINTS}, {"expect": expect})
 
 
+def w3_plain(source: Path, out: Path) -> Callable[[], Written]:
+    """Clean CSV to Delta."""
+    return _run(source, out, "csv", {"schema_hints": _HINTS}, {})
+
+
 _CLEANSE = {
     "*": [{"trim": "ends"}, {"nulls": ["N/A", "n/a", "null"]}],
     "amount": [{"number": {"thousands": ","}}],
