@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,46 +37,63 @@ _COLUMN = (0, 2, 3, 4, 7)
 
 def write(path: Path, first: int, count: int) -> dict[str, Any]:
     """One file."""
-    return _written(path, first, count, bad_per_mille=_BAD_PER_MILLE)
-
-
-def write_clean(path: Path, first: int, count: int) -> dict[str, Any]:
-    """One file in which no row breaks a rule."""
-    return _written(path, first, count, bad_per_mille=0)
-
-
-def _written(path: Path, first: int, count: int, *, bad_per_mille: int) -> dict[str, Any]:
     total: dict[str, Any] = {"rows": 0, "sum_id": 0, "sum_quantity": 0, "min_time_us": 1 << 62, "max_time_us": 0}
     rules = dict.fromkeys(RULES, 0)
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(HEADER + "\n")
         for start in range(first, first + count, _BLOCK):
             ids = np.arange(start, min(start + _BLOCK, first + count), dtype=np.uint64)
-            file.write(_block(ids, total, rules, bad_per_mille))
+            file.write(_block(ids, total, rules))
     return {**total, "refused": sum(rules.values()), "rules": rules}
 
 
-def write_dirty(path: Path, first: int, count: int) -> dict[str, Any]:
-    """One file of the same rows, every fifth of them soiled in ways that cleansing takes back: the same answer, with
-    how many rows have each status, and a sum over the digests that e-mail addresses become.
+def write_plain(path: Path, first: int, count: int) -> dict[str, Any]:
+    """The same file, with the answer of those who write every row, null where a value cannot be cast."""
+    total = {**write(path, first, count), "rows": count, "sum_id": 0, "sum_quantity": 0, "refused": 0}
+    del total["rules"]
+    with path.open(encoding="utf-8", newline="") as lines:
+        next(lines)
+        for line in lines:
+            fields = line.split(",")
+            total["sum_id"] += int(fields[0]) if fields[0].isdigit() else 0
+            total["sum_quantity"] += int(fields[3]) if fields[3].isdigit() else 0
+    return total
+
+
+def write_told(path: Path, first: int, count: int) -> dict[str, Any]:
+    """The same file; the answer says besides how many rows have each status, and a sum over the digests that e-mail
+    addresses become.
     """
-    plain = path.with_suffix(".plain")
-    expected = write(plain, first, count)
-    statuses = dict.fromkeys(STATUSES, 0)
-    digests: dict[str, int] = {}
-    total = 0
-    with plain.open(encoding="utf-8", newline="") as lines, path.open("w", encoding="utf-8", newline="") as file:
+    expected = write(path, first, count)
+    with path.open(encoding="utf-8", newline="") as lines:
+        next(lines)
+        return {**expected, **_told(line.rstrip("\n").split(",") for line in lines)}
+
+
+def write_soiled(path: Path, first: int, count: int) -> dict[str, Any]:
+    """One file of the same rows, every fifth of them soiled in ways that cleansing takes back: the same answer."""
+    clean = path.with_suffix(".plain")
+    expected = write_told(clean, first, count)
+    with clean.open(encoding="utf-8", newline="") as lines, path.open("w", encoding="utf-8", newline="") as file:
         file.write(next(lines))
         for place, line in enumerate(lines, start=first):
             fields = line.rstrip("\n").split(",")
-            if broken(fields) is None:
-                statuses[fields[4]] += 1
-                total += digests.setdefault(fields[5], 0) or _digest(fields[5], digests)
             if place % 5 == 0:
                 _soil(fields, place // 5)
             file.write(",".join(fields) + "\n")
-    plain.unlink()
-    return {**expected, "statuses": statuses, "sum_digests": total}
+    clean.unlink()
+    return expected
+
+
+def _told(rows: Iterator[list[str]]) -> dict[str, Any]:
+    statuses = dict.fromkeys(STATUSES, 0)
+    digests: dict[str, int] = {}
+    total = 0
+    for fields in rows:
+        if broken(fields) is None:
+            statuses[fields[4]] += 1
+            total += digests.setdefault(fields[5], 0) or _digest(fields[5], digests)
+    return {"statuses": statuses, "sum_digests": total}
 
 
 def broken(fields: list[str]) -> int | None:
@@ -101,10 +119,10 @@ def _soil(fields: list[str], turn: int) -> None:
         fields[7] = f"{day[8:10]}.{day[5:7]}.{day[:4]}{day[10:]}"
 
 
-def _block(ids: Any, total: dict[str, Any], rules: dict[str, int], bad_per_mille: int) -> str:
+def _block(ids: Any, total: dict[str, Any], rules: dict[str, int]) -> str:
     quantities = below(ids, 31, 100) + 1
     seconds = EPOCH_US // 1_000_000 + ids.astype(np.int64) // 5 + below(ids, 32, 3600)
-    bad = below(ids, 33, 1000) < bad_per_mille
+    bad = below(ids, 33, 1000) < _BAD_PER_MILLE
     lines = _good_fields(ids, quantities, seconds)
     for index in np.flatnonzero(bad).tolist():
         rules[RULES[_spoil(lines[index], int(ids[index]))]] += 1

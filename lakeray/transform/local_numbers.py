@@ -17,6 +17,7 @@ from lakeray.transform.text_bytes import digits_and_points
 _BLANK = r"[\s\pZ]"
 _MINUS = "\u2212"
 _SURE = r"^-?[0-9]{1,17}(\.[0-9]{1,17})?$"
+_PEEK = 1024
 _NOTHING = pa.scalar(None, pa.string())
 
 
@@ -138,6 +139,7 @@ def _plain(texts: pa.Array, style: NumberFormat, kind: pa.DataType) -> pa.Array 
     if style.decimal != "." or not pt.is_floating(kind):
         return None
     try:
+        texts.slice(len(texts) // 2, _PEEK).cast(kind)  # most of the time this is enough to see that it cannot be
         values = texts.cast(kind)
     except pa.ArrowInvalid:
         return None

@@ -29,6 +29,7 @@ UPPER, LOWER = _bytes((ord("A"), ord("Z"))), _bytes((ord("a"), ord("z")))
 BEYOND_ASCII = _bytes((0x80, 0xFF))
 ODD = _bytes((0, 0x20), (0x7F, 0xFF))
 """Of blanks, of what nobody sees, of all that is beyond ASCII."""
+_DIGITS = _bytes((_ZERO, _NINE))
 _OF_NUMBERS = _bytes((_ZERO, _NINE), (ord("."), ord(".")))
 
 
@@ -64,12 +65,33 @@ def with_any(table: Any) -> Callable[[pa.StringArray], pa.BooleanArray]:
     return lambda texts: pa.array(TextBytes(texts).with_byte(table))
 
 
+def byte_at(texts: pa.StringArray, place: int, byte: str) -> pa.BooleanArray:
+    """Where a text has that byte at that place (from 0); false for null."""
+    bytes_ = TextBytes(texts)
+    some = np.flatnonzero(bytes_.valid & (bytes_.lengths > place))
+    found = np.zeros(len(texts), dtype=bool)
+    found[some] = bytes_.data[bytes_.starts[some] + place] == ord(byte)
+    return pa.array(found)
+
+
 def odd_at_ends(texts: pa.StringArray) -> pa.BooleanArray:
     """Where the first or the last byte of a text is an ``ODD`` one; null and the empty text have none."""
     some, first, last = TextBytes(texts).edges()
     found = np.zeros(len(texts), dtype=bool)
     found[some] = ODD[first] | ODD[last]
     return pa.array(found)
+
+
+def matching(texts: pa.StringArray, pattern: str, *, sure: pa.BooleanArray) -> pa.BooleanArray:
+    """Where the regular expression ``pattern`` finds something, as it does where ``sure`` is true; null for null."""
+    rest = pc.invert(sure)
+    return pc.replace_with_mask(sure, rest, pc.match_substring_regex(texts.filter(rest), pattern))
+
+
+def digits_alone(texts: pa.StringArray, most: int) -> pa.BooleanArray:
+    """Where a text is one to ``most`` digits."""
+    found = TextBytes(texts)
+    return pa.array(~found.with_byte(~_DIGITS) & found.valid & (found.lengths > 0) & (found.lengths <= most))
 
 
 def digits_and_points(texts: pa.StringArray) -> pa.BooleanArray:
