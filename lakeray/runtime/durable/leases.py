@@ -39,20 +39,25 @@ class Leases:
         self._held[shard] = self._store.lease(shard, self._owner, self._ttl_s)
         self._until[shard] = asked + self._ttl_s
 
-    def renew(self) -> list[int]:
-        """Renew what a third of the time is over for; the shards that somebody else has taken over."""
+    def renew(self) -> tuple[list[int], list[int]]:
+        """Renew what a third of the time is over for; the shards that somebody else has taken over, and those of which
+        the store has forgotten the lease.
+        """
         now = time.monotonic()
+        lost: list[int] = []
+        forgotten: list[int] = []
         if now - self._renewed < self._ttl_s / 3:
-            return []
-        lost = []
+            return lost, forgotten
         for shard, lease in list(self._held.items()):
             try:
                 self._held[shard] = self._store.renew(lease, self._ttl_s)
                 self._until[shard] = now + self._ttl_s
-            except (Fenced, HistoryWentBack):
+            except Fenced:
                 lost.append(shard)
+            except HistoryWentBack:
+                forgotten.append(shard)
         self._renewed = now
-        return lost
+        return lost, forgotten
 
     def sure(self, shard: int) -> bool:
         """Whether nobody else can own the shard yet."""

@@ -150,7 +150,7 @@ class DurableRun:
             if note is not None and isinstance(event, e.StepScheduled) and bench and event.step in bench.loops:
                 bench.loops[event.step].tally.note(note)
             elif note is not None:
-                self.observer.note(step=event.step, message=note)  # type: ignore[attr-defined]
+                self.observer.note(step=getattr(event, "step", self.run_id), message=note)
             if isinstance(event, _ENDS) and bench is not None and event.step in bench.loops:
                 error = state.steps[event.step].error
                 bench.told(event.step, error_of(error, step=event.step) if error is not None else None)
