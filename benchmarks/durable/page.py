@@ -74,7 +74,7 @@ def _runs(table: dict[str, Any]) -> list[str]:
 
 def _waiting(table: dict[str, Any]) -> list[str]:
     lines = [
-        "| runs | begun a second | memory of all | of one | of a core while they wait | half are late by | the last by |",
+        "| runs | begun a second | memory of all | of one | of a core meanwhile | half are late by | the last by |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for case in table["cases"]:
