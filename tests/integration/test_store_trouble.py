@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -119,15 +120,20 @@ def test_a_run_waits_for_a_server_in_trouble(folder, server, monkeypatch, troubl
 class Restarting:
     """A store whose server dies and comes back just as ``method`` is called, the first ``times``."""
 
-    def __init__(self, store, server, method, times):
-        self._store, self._server, self._method, self.left = store, server, method, times
+    def __init__(self, store, restart, method, times):
+        self._store, self._restart, self._method, self.left = store, restart, method, times
 
     def __getattr__(self, name):
         if name == self._method and self.left:
             self.left -= 1
-            self._server.kill()
-            self._server.start()
+            self._restart()
         return getattr(self._store, name)
+
+
+def restart(server):
+    """In a thread that stays: the server dies with the thread that started it."""
+    server.kill()
+    server.start()
 
 
 @pytest.mark.parametrize("method", ["active", "load_snapshot", "read", "submit", "received", "renew"])
@@ -138,13 +144,13 @@ def test_a_server_that_restarts_during_recovery(folder, server, monkeypatch, met
             at.begin(run_id)
             at.at_step(run_id, "two")
         at.orchestrator._loop.end()  # as if killed: nothing is released, its workers report to nobody
-        with open_event_store(server.url) as store:
+        with open_event_store(server.url) as store, ThreadPoolExecutor(1) as starter:
             at.let_go()
-            moody = Restarting(store, server, method, times=2)
+            moody = Restarting(store, lambda: starter.submit(restart, server).result(), method, times=2)
             with desk(folder, server.url, monkeypatch, store=moody, ttl_s=1.0):
                 assert [at.ended(run_id).ended for run_id in ("r", "s")] == ["succeeded"] * 2
             assert not moody.left
-    check_steady(folder, server.url, "r", "s", once=False)
+            check_steady(folder, server.url, "r", "s", once=False)
 
 
 def test_replies_that_get_lost(folder, server, monkeypatch):
@@ -315,8 +321,8 @@ def test_a_run_that_ended_meanwhile_is_not_begun_again(folder, server, monkeypat
         at.begin("r")
         at.ended("r")
         before = world.histories(server.url)
-        stale = [at.store.head("r")]
-        monkeypatch.setattr(type(at.store), "active", lambda self, shard: stale)
+        stale, active = at.store.head("r"), type(at.store).active
+        monkeypatch.setattr(type(at.store), "active", lambda self, shard: [stale, *active(self, shard)])
         at.begin("s")
         at.ended("s")
         assert world.histories(server.url)["r"] == before["r"]

@@ -28,7 +28,7 @@ from lakeray.runtime.durable.inbox import Inbox, answers_to
 from lakeray.runtime.durable.leases import Leases
 from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
-from lakeray.runtime.durable.trouble import AGAIN_S, Trouble, parked, refuse
+from lakeray.runtime.durable.trouble import Trouble, parked, refuse
 from lakeray.state import Appended, EventStore, shard_of
 from lakeray.workflow.commands import CancelRun, Command, ResumeRun, RetryRun, TerminateRun, TimePassed
 from lakeray.workflow.state import RunState
@@ -129,7 +129,9 @@ class Orchestrator:
             if self._adopt is not None:
                 self._take_over(self._adopt)
         except StateUnavailable as error:
-            _log.warning("the state cannot be reached: %s", error.message)
+            self._trouble.away(error)
+        else:
+            self._trouble.there()
 
     def _take_over(self, workers_of: WorkersOf) -> None:
         """Orphans: active runs that nobody here holds."""
@@ -145,7 +147,7 @@ class Orchestrator:
         try:
             held = self._hold(run_id)
         except StateUnavailable as error:
-            self._wait_for_store(error, lambda: self._drive(run_id, workers_of, listener))
+            self._trouble.away(error, lambda: self._drive(run_id, workers_of, listener))
             return
         held.attended = True
         held.workers_of = workers_of
@@ -174,15 +176,11 @@ class Orchestrator:
         except StateError as error:
             self._trouble.park(held, error.message)
 
-    def _wait_for_store(self, error: StateUnavailable, then: Callable[[], None]) -> None:
-        _log.warning("the state cannot be reached: %s", error.message)
-        self._loop.post_in(AGAIN_S, then)
-
     def _ask(self, run_id: str, asked: Asked) -> None:
         try:
             held = self._hold(run_id)
         except StateUnavailable as error:
-            self._wait_for_store(error, lambda: self._ask(run_id, asked))
+            self._trouble.away(error, lambda: self._ask(run_id, asked))
             return
         if held.parked is not None:
             self._ask_parked(held, held.parked, asked)

@@ -39,6 +39,21 @@ class Trouble:
     later: Callable[[float, Callable[[], None]], None]
     given_up: dict[str, str] = field(default_factory=dict)
     _regained: set[int] = field(default_factory=set)
+    _away: bool = False
+
+    def away(self, error: StateUnavailable, then: Callable[[], None] | None = None) -> None:
+        """The store cannot be asked now, which is said once; ``then`` is done a little later."""
+        if not self._away:
+            _log.warning("the state cannot be used: %s; it is asked until it can be", error.message)
+        self._away = True
+        if then is not None:
+            self.later(AGAIN_S, then)
+
+    def there(self) -> None:
+        """The store has answered."""
+        if self._away:
+            _log.warning("the state can be used again")
+        self._away = False
 
     # The store went back --------------------------------------------------------------------------------------------
 
@@ -70,8 +85,8 @@ class Trouble:
             self._regained.discard(shard)
             self.fenced(shard)
             return
-        except StateUnavailable:
-            self.later(AGAIN_S, lambda: self._regain(shard))
+        except StateUnavailable as error:
+            self.away(error, lambda: self._regain(shard))
             return
         self._regained.discard(shard)
         for held in self._of(shard):
@@ -89,8 +104,8 @@ class Trouble:
             why = f"the store has lost its last {lost} events: find out which backup or replica it came back from"
             if lost > 0 and now is not None:
                 self._pause(held, now, why)
-        except StateUnavailable:
-            self.later(AGAIN_S, lambda: self.look_again(held))
+        except StateUnavailable as error:
+            self.away(error, lambda: self.look_again(held))
             return
         except StateError as error:
             self.park(held, error.message)
