@@ -9,12 +9,15 @@ from lakeray.state import EventStore, Lease
 
 
 class Leases:
-    """``sure`` is a hint that saves work of a fenced owner; what decides is the epoch in every append."""
+    """``sure`` is a hint that saves work of a fenced owner; what decides is the epoch in every append. ``taken`` counts
+    how often a shard was taken over.
+    """
 
     def __init__(self, store: EventStore, owner: str, ttl_s: float) -> None:
         self._store = store
         self._owner = owner
         self._ttl_s = ttl_s
+        self.taken = 0
         self._held: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
         self._renewed = time.monotonic()
@@ -38,6 +41,7 @@ class Leases:
         asked = time.monotonic()
         self._held[shard] = self._store.lease(shard, self._owner, self._ttl_s)
         self._until[shard] = asked + self._ttl_s
+        self.taken += 1
 
     def renew(self) -> tuple[list[int], list[int]]:
         """Renew what a third of the time is over for; the shards that somebody else has taken over, and those of which

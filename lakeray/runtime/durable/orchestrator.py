@@ -12,6 +12,7 @@ One thread runs it. Everything public may be called from any thread, but for ``o
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -30,13 +31,14 @@ from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
 from lakeray.runtime.durable.trouble import Trouble, parked, refuse
 from lakeray.state import Appended, EventStore, shard_of
-from lakeray.workflow.commands import CancelRun, Command, ResumeRun, RetryRun, TerminateRun, TimePassed
+from lakeray.workflow.commands import AcceptRun, CancelRun, Command, ResumeRun, RetryRun, TerminateRun, TimePassed
 from lakeray.workflow.state import RunState
-from lakeray.workflow.todo import StartChild, StopChild, Work
+from lakeray.workflow.todo import StartChild, StopChild, Work, todo
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _BY_PEOPLE = (ResumeRun, RetryRun, CancelRun, TerminateRun)
+_ORPHANS_EVERY_S = 5.0
 _RETRIES_UNSAID = 3
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.05, 5.0
 
@@ -62,6 +64,7 @@ class Orchestrator:
         self._inbox = Inbox(store)
         self._children = Children(self)
         self._runs: dict[str, Held] = {}
+        self._looked = (0, 0.0)
         self._loop = Loop("lakeray-orchestrator", self._tick, poll_s)
         self._trouble = Trouble(
             store=store,
@@ -126,20 +129,27 @@ class Orchestrator:
                 self._trouble.went_back(shard)
             for run_id, asked in self._inbox.received(self._leases.shards):
                 self._ask(run_id, asked)
-            if self._adopt is not None:
+            if self._adopt is not None and self._orphans_due():
                 self._take_over(self._adopt)
         except StateUnavailable as error:
             self._trouble.away(error)
         else:
             self._trouble.there()
 
+    def _orphans_due(self) -> bool:
+        """Looking through all active runs is dear when ten thousand wait; most orphans come with a shard."""
+        now = time.monotonic()
+        return self._leases.taken != self._looked[0] or now - self._looked[1] >= _ORPHANS_EVERY_S
+
     def _take_over(self, workers_of: WorkersOf) -> None:
         """Orphans: active runs that nobody here holds."""
+        taken = self._leases.taken
         for shard in self._leases.shards:
             for head in self.store.active(shard):
                 if head.run_id not in self._runs or not self._runs[head.run_id].attended:
                     _log.info("run %s is taken over", head.run_id)
                     self._drive(head.run_id, workers_of, None)
+        self._looked = (taken, time.monotonic())
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
@@ -185,6 +195,8 @@ class Orchestrator:
         if held.parked is not None:
             self._ask_parked(held, held.parked, asked)
             return
+        if not held.attended and (held.state is not None or isinstance(asked.command, AcceptRun)):
+            held.attended, held.workers_of = self._adopt is not None, self._adopt
         held.asked.append(asked)
         self._turn(held)
 
@@ -229,7 +241,7 @@ class Orchestrator:
         """Decide on what was asked and on what ought to go on, unless an append is under way."""
         if held.sending is not None or held.parked is not None:
             return
-        if held.workers is None and held.workers_of is not None and held.state is not None:
+        if self._wants_workers(held) and held.workers_of is not None and held.state is not None:
             held.workers = held.workers_of(held.state)
         may_begin = not held.leaving and self._leases.sure(held.shard)
         asked, held.asked = list(held.asked), type(held.asked)()
@@ -257,6 +269,12 @@ class Orchestrator:
             if each.sent is not None:
                 self._inbox.answer(each.sent, refused)
         self._follow(held, taken)
+
+    def _wants_workers(self, held: Held) -> bool:
+        """Whether there is work and nobody for it; a run that only waits never gets anybody."""
+        if held.workers is not None or held.workers_of is None or held.state is None:
+            return False
+        return bool(todo(held.state, self._clock()))
 
     def _send(self, held: Held, sending: Sending) -> None:
         sending.tries += 1
@@ -306,7 +324,7 @@ class Orchestrator:
             self._begin(held, state, work)
         if taken.events:
             self._went_on(held, state, taken)
-        if held.asked or (held.workers is None and held.workers_of is not None):
+        if held.asked or self._wants_workers(held):
             self._turn(held)
         self._wake(held, state, taken.at)
         self._let_go(held)
