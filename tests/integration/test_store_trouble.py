@@ -117,6 +117,20 @@ def test_a_run_waits_for_a_server_in_trouble(folder, server, monkeypatch, troubl
         check_steady(folder, server.url, "r")
 
 
+def test_a_server_that_dies_under_load(folder, server, monkeypatch):
+    """It dies and comes back four times while ten runs of every kind of step go on."""
+    runs = [f"r{number}" for number in range(10)]
+    with desk(folder, server.url, monkeypatch) as at:
+        begun = [at.orchestrator.tell(run_id, world.accept(folder, "whole", run_id)) for run_id in runs]
+        for share in (0, 10, 25, 50):
+            eventually(lambda share=share: asked(folder).total() >= share, WITHIN_S, every_s=0.005)
+            restart(server)
+        assert [future.result(WITHIN_S).run_id for future in begun] == runs
+        assert [at.ended(run_id).ended for run_id in runs] == ["failed"] * len(runs)
+    world.check_whole(folder, server.url, *runs)
+    assert set(asked(folder).values()) == {1}, "nobody died but the server"
+
+
 class Restarting:
     """A store whose server dies and comes back just as ``method`` is called, the first ``times``."""
 

@@ -205,7 +205,8 @@ class Orchestrator:
         if isinstance(asked.command, _BY_PEOPLE):
             self._trouble.settled(held)
             if held.attended and held.workers_of is not None:
-                for listener in held.listeners or [None]:
+                listeners: list[Listener | None] = [*held.listeners] or [None]
+                for listener in listeners:
                     self._drive(held.run_id, held.workers_of, listener)
             self._ask(held.run_id, asked)
             return

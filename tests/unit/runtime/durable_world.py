@@ -182,16 +182,18 @@ def effects(folder: Path) -> set[str]:
     return {path.name for path in (folder / "sink").iterdir()}
 
 
-def check_whole(folder: Path, uri: str) -> None:
-    """One run of ``whole`` and its child: ended right, each completion and each effect once."""
-    found = histories(uri)
-    assert set(found) == {"run-whole", "run-whole.sub.1"}
-    for run_id, events in found.items():
-        assert isinstance(events[-1], e.RunEnded), run_id
-        assert set(completions(events).values()) == {1}, completions(events)
-    assert found["run-whole"][-1].state == "failed"  # type: ignore[attr-defined]
-    assert found["run-whole.sub.1"][-1].state == "succeeded"  # type: ignore[attr-defined]
-    assert effects(folder) == {*(f"run-whole~{name}" for name in EFFECTS), "run-whole.sub.1~within"}
+def check_whole(folder: Path, uri: str, *runs: str) -> None:
+    """Runs of ``whole`` (``run-whole``) and their children: ended right, each completion and each effect once."""
+    found, wanted = histories(uri), set()
+    for run_id in runs or ("run-whole",):
+        for each, ended in ((run_id, "failed"), (f"{run_id}.sub.1", "succeeded")):
+            events = found.pop(each)
+            assert isinstance(events[-1], e.RunEnded), each
+            assert events[-1].state == ended, each
+            assert set(completions(events).values()) == {1}, completions(events)
+        wanted |= {*(f"{run_id}~{name}" for name in EFFECTS), f"{run_id}.sub.1~within"}
+    assert not found, "there are no others"
+    assert effects(folder) == wanted
 
 
 def say(store: EventStore, run_id: str, command: c.Command) -> bool:
