@@ -228,6 +228,24 @@ def test_a_run_that_lost_events_is_parked_and_says_so_and_others_go_on(folder, s
     check_steady(folder, server.url, "kept", "lost", once=False)
 
 
+def test_a_run_whose_end_was_lost_is_not_done_again_before_a_person_says_so(folder, server, monkeypatch):
+    server.client().config_set("appendfsync", "everysec")
+    with desk(folder, server.url, monkeypatch) as at:
+        at.begin("r")
+        at.at_step("r", "two")
+        size = server.size_bytes()
+        at.let_go()
+        before = at.ended("r").sequence
+        server.lose(server.size_bytes() - size)
+        at.orchestrator._looked = (0, 0.0)
+        eventually(lambda: at.orchestrator.parked("r"), WITHIN_S)
+        assert isinstance(world.histories(server.url)["r"][-1], e.RunPaused)
+        assert len(world.histories(server.url)["r"]) < before
+        lakeray.connect(settings=Settings(executor="inline", state=server.url)).runs.resume("r")
+        assert at.ended("r").ended == "succeeded"
+    check_steady(folder, server.url, "r", once=False)
+
+
 def test_a_run_in_the_foreground_that_lost_events_fails_aloud(folder, server, monkeypatch):
     server.client().config_set("appendfsync", "everysec")
     world.prepare(folder)

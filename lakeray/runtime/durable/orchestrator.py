@@ -181,6 +181,7 @@ class Orchestrator:
         try:
             held.state = journal.load(self.store, held.run_id)
             held.snapshot_at = held.sequence
+            self._trouble.taken_up(held)
         except StateUnavailable:
             raise
         except StateError as error:
@@ -233,6 +234,7 @@ class Orchestrator:
         done_with = held.leaving or over or not held.attended
         if held.idle and done_with and self._runs.get(held.run_id) is held:
             del self._runs[held.run_id]
+            self._trouble.let_go(held)
             for left in held.leaving:
                 left.set_result(None)
 

@@ -18,11 +18,12 @@ from lakeray.runtime.durable.held import Held
 from lakeray.runtime.durable.leases import Leases
 from lakeray.state import EventStore
 from lakeray.workflow.commands import PauseRun
-from lakeray.workflow.decide import decided
+from lakeray.workflow.decide import Decided, decided
 from lakeray.workflow.refusal import Refused
 from lakeray.workflow.state import RunState
 
 _log = logging.getLogger(__name__)
+_MOST_KNOWN = 10_000
 AGAIN_S = 0.25
 """Seconds after which a store that could not be reached is asked again."""
 
@@ -38,6 +39,7 @@ class Trouble:
     turn: Callable[[Held], None]
     later: Callable[[float, Callable[[], None]], None]
     given_up: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, int] = field(default_factory=dict)
     _regained: set[int] = field(default_factory=set)
     _away: bool = False
 
@@ -97,13 +99,10 @@ class Trouble:
         """The run may not be as it is believed: read it, then decide anew on what was asked, unless it lost events."""
         if self.runs.get(held.run_id) is not held or held.parked is not None:
             return
-        known = held.sequence
         try:
             now = journal.load(self.store, held.run_id)
-            lost = known - (now.sequence if now is not None else 0)
-            why = f"the store has lost its last {lost} events: find out which backup or replica it came back from"
-            if lost > 0 and now is not None:
-                self._pause(held, now, why)
+            if self._lost(held, now, known=held.sequence):
+                return
         except StateUnavailable as error:
             self.away(error, lambda: self.look_again(held))
             return
@@ -111,11 +110,34 @@ class Trouble:
             self.park(held, error.message)
             return
         held.asked.extendleft(reversed(held.unsend()))
-        held.state = now or held.state
-        if lost > 0:
-            self.park(held, why)
-        else:
-            self.turn(held)
+        held.state = now
+        self.turn(held)
+
+    def let_go(self, held: Held) -> None:
+        """The run is held no longer; how far it had come is remembered for a while, also when it was over."""
+        self._known[held.run_id] = held.sequence
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def taken_up(self, held: Held) -> None:
+        """The run was read again: has it lost events since it was let go? One that is gone was perhaps forgotten.
+
+        Raises StateError.
+        """
+        if held.state is not None:
+            self._lost(held, held.state, known=self._known.get(held.run_id, 0))
+
+    def _lost(self, held: Held, now: RunState | None, *, known: int) -> bool:
+        """Park a run of which fewer events are there than are known. Raises StateError."""
+        lost = known - (now.sequence if now is not None else 0)
+        if lost <= 0:
+            return False
+        why = f"the store has lost its last {lost} events: find out which backup or replica it came back from"
+        if now is not None:
+            self._pause(held, now, why)
+            held.state = now
+        self.park(held, why)
+        return True
 
     def _pause(self, held: Held, now: RunState, why: str) -> None:
         """Have the run's own history say why it does not go on. Raises StateError."""
@@ -123,9 +145,17 @@ class Trouble:
             paused = decided(now, PauseRun(at=self.clock(), reason=why))
         except Refused:  # it is over, or nearly
             return
-        if paused.events:
-            epoch = self.leases.epoch(held.shard)
-            self.store.append(journal.append_of(paused.state, paused.events, expected=now.sequence, epoch=epoch))
+        if not paused.events:
+            return
+        try:
+            self._append(held.shard, now, paused)
+        except HistoryWentBack:  # the shard as well: its lease has to be a new one
+            self.leases.take(held.shard)
+            self._append(held.shard, now, paused)
+
+    def _append(self, shard: int, now: RunState, done: Decided) -> None:
+        epoch = self.leases.epoch(shard)
+        self.store.append(journal.append_of(done.state, done.events, expected=now.sequence, epoch=epoch))
 
     # Somebody else, and nobody --------------------------------------------------------------------------------------
 
@@ -152,6 +182,7 @@ class Trouble:
 
     def _give_up(self, held: Held, why: str, error: LakerayError) -> None:
         held.parked = self.given_up[held.run_id] = why
+        self._known.pop(held.run_id, None)
         held.stop(held.at_work)
         refuse([*held.unsend(), *held.asked], error)
         held.asked.clear()
