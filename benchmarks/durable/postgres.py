@@ -14,12 +14,19 @@ from tests.servers.processes import free_ports
 _USER = "postgres"
 
 
+def programs() -> Path | None:
+    """The folder of PostgreSQL's programs, which Debian keeps out of the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [Path(shutil.which("initdb") or "/none")]
+    return found[-1].parent if found[-1].exists() else None
+
+
 @contextmanager
 def private_postgres(folder: Path) -> Iterator[str]:
     """The address of an empty database. PostgreSQL never runs as root: then the user ``postgres`` runs it."""
     folder.mkdir(parents=True)
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    where = programs[-1] if programs else Path(shutil.which("initdb") or "initdb").parent
+    where = programs()
+    if where is None:
+        raise RuntimeError("PostgreSQL is not installed")
     if os.getuid() == 0:
         shutil.chown(folder, _USER, _USER)
         for above in folder.resolve().parents:  # the server's user has to get there

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.durable.disk import sync_ms
-from benchmarks.durable.postgres import private_postgres
+from benchmarks.durable.postgres import private_postgres, programs
 from benchmarks.machine import versions
 from benchmarks.measure import Bench, in_process
 
@@ -91,7 +91,7 @@ def measured(bench: Bench, runs: int) -> dict[str, Any]:
     place = bench.out / "durable"
     place.mkdir(parents=True, exist_ok=True)
     disk_ms = sync_ms(place)
-    engines = [engine for engine in ENGINES if set(engine.packages) == set(versions(engine.packages))]
+    engines = [engine for engine in ENGINES if _takes_part(bench, engine)]
     cases = []
     for at_once in AT_ONCE:
         held: dict[str, list[dict[str, Any]]] = {engine.name: [] for engine in engines}
@@ -105,6 +105,18 @@ def measured(bench: Bench, runs: int) -> dict[str, Any]:
         cases.extend(_case(engine, at_once, held[engine.name]) for engine in engines if held[engine.name])
     shutil.rmtree(place, ignore_errors=True)
     return {"workload": "runs", "rows": runs, "steps": STEPS, "sync_ms": disk_ms, "cases": cases}
+
+
+def _takes_part(bench: Bench, engine: Engine) -> bool:
+    """Whether it is installed, its server too; what is not is said."""
+    missing = sorted(set(engine.packages) - set(versions(engine.packages)))
+    if engine.store == "postgres" and programs() is None:
+        missing.append("PostgreSQL's initdb")
+    if engine.store == "redis" and not shutil.which("redis-server"):
+        missing.append("redis-server")
+    if missing:
+        bench.say(f"{engine.name} does not take part: {', '.join(missing)} is not installed")
+    return not missing
 
 
 def _measured(bench: Bench, engine: Engine, runs: int, at_once: int, place: Path) -> dict[str, Any]:

@@ -196,8 +196,11 @@ class Orchestrator:
         if held.parked is not None:
             self._ask_parked(held, held.parked, asked)
             return
-        if not held.attended and (held.state is not None or isinstance(asked.command, AcceptRun)):
-            held.attended, held.workers_of = self._adopt is not None, self._adopt
+        if self._adopt is not None and not held.attended:
+            if held.state is not None:
+                self._drive(run_id, self._adopt, None)
+            elif isinstance(asked.command, AcceptRun):
+                held.attended, held.workers_of = True, self._adopt
         held.asked.append(asked)
         self._turn(held)
 
