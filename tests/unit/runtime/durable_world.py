@@ -75,14 +75,11 @@ def effect(context: Any) -> str:
 
 
 def effect_and_word(context: Any) -> str:
-    """An effect that also has two things to say to its own run: one that a step waits for, one that is refused."""
-    for name, command in (
-        ("go", c.SendEvent(at=utc_now(), name="go", principal="first")),
-        ("no", c.ResumeRun(at=utc_now(), principal="first")),
-    ):
-        with open_state(os.environ["LAKERAY_STATE"]) as store:
-            command_id = f"{context.run_id}-{name}"
-            store.send(Command(command_id=command_id, run_id=context.run_id, data=c.encode_command(command)))
+    """An effect that also has something to say: to its own run, which waits for it, and to one that there is not."""
+    word = c.encode_command(c.SendEvent(at=utc_now(), name="go", principal="first"))
+    with open_state(os.environ["LAKERAY_STATE"]) as store:
+        for run_id in (context.run_id, f"{context.run_id}-nobody"):
+            store.send(Command(command_id=f"{run_id}-go", run_id=run_id, data=word))
     return effect(context)
 
 
@@ -117,7 +114,7 @@ def prepare(folder: Path) -> None:
 
 def environment(folder: Path, uri: str) -> dict[str, str]:
     """Of a process that drives the folder's runs."""
-    return {**os.environ, "SINK": str(folder / "sink"), "LAKERAY_STATE": uri, "TTL_S": "0.4"}
+    return {**os.environ, "SINK": str(folder / "sink"), "LAKERAY_STATE": uri, "TTL_S": "0.25"}
 
 
 def drive(folder: str, name: str) -> None:
