@@ -25,6 +25,7 @@ from lakeray import failpoints
 from lakeray.config import Settings
 from lakeray.errors import HistoryWentBack, StateUnavailable
 from lakeray.runtime.bench import utc_now
+from lakeray.runtime.durable import embedded
 from lakeray.state import open_event_store
 from lakeray.state.redis import store as redis_store
 from lakeray.workflow import commands as c
@@ -330,6 +331,19 @@ def test_the_same_name_after_a_rolling_restart_is_another_owner(folder, server, 
             assert second.ended("r").ended == "succeeded"
             eventually(lambda: first.orchestrator.parked("r"), WITHIN_S)
     check_steady(folder, server.url, "r", once=False)
+
+
+def test_a_run_in_the_foreground_outwaits_the_lease_of_a_dead_owner(folder, server, monkeypatch):
+    world.prepare(folder)
+    env = world.environment(folder, server.url)
+    killed = finished(start(folder, {**env, "TTL_S": "1.5", "LAKERAY_FAILPOINTS": "after_effect=kill"}))
+    assert killed.returncode == -9
+    monkeypatch.setattr(embedded, "WAIT_FOR_OWNER_S", 0.0)
+    monkeypatch.setenv("SINK", env["SINK"])
+    monkeypatch.setenv("LAKERAY_STATE", server.url)
+    run = lakeray.connect(settings=Settings(executor="inline", state=server.url)).runs.resume("run-whole")
+    assert run.result(WITHIN_S).state == "failed"
+    world.check_whole(folder, server.url)
 
 
 def test_commands_that_waited_for_an_owner_are_heard_in_order(folder, server, monkeypatch):

@@ -7,6 +7,9 @@ import time
 from lakeray.errors import Fenced, HistoryWentBack, LeaseHeld, StateUnavailable
 from lakeray.state import EventStore, Lease
 
+LEASE_S = 15.0
+"""Seconds that a shard stays with an owner that says nothing more."""
+
 
 class Leases:
     """``sure`` is a hint that saves work of a fenced owner; what decides is the epoch in every append. ``taken`` counts

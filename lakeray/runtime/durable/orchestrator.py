@@ -26,7 +26,7 @@ from lakeray.runtime.durable.children import Children
 from lakeray.runtime.durable.decision import Asked, Taken, take_turn
 from lakeray.runtime.durable.held import Held, Listener, Sending
 from lakeray.runtime.durable.inbox import Inbox, answers_to
-from lakeray.runtime.durable.leases import Leases
+from lakeray.runtime.durable.leases import LEASE_S, Leases
 from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
 from lakeray.runtime.durable.trouble import Trouble, parked, refuse
@@ -53,7 +53,7 @@ class Orchestrator:
         owner: str,
         clock: Callable[[], datetime],
         adopt: WorkersOf | None = None,
-        ttl_s: float = 15.0,
+        ttl_s: float = LEASE_S,
         poll_s: float = _POLL_S,
     ) -> None:
         self.store = store
