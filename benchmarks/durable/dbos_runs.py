@@ -29,7 +29,15 @@ def several(steps: int) -> None:
 
 def measure(*, uri: str, folder: str, runs: int, steps: int, at_once: int) -> dict[str, Any]:
     """The runs, and what its system database holds of them."""
-    DBOS(config={"name": "bench", "system_database_url": uri, "run_admin_server": False, "log_level": "ERROR"})
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": uri,
+            "run_admin_server": False,
+            "log_level": "ERROR",
+            "sys_db_pool_size": max(20, at_once),
+        }
+    )
     DBOS.launch()
     try:
         with ThreadPoolExecutor(at_once) as pool:
