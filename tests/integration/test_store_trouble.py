@@ -16,7 +16,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,7 @@ from tests.servers import OwnRedis, ServerMissing
 from tests.servers.lossy import lossy
 from tests.servers.processes import free_ports
 from tests.unit.runtime import durable_world as world
-from tests.unit.runtime.desk import WITHIN_S, asked, check_steady, desk
+from tests.unit.runtime.desk import WITHIN_S, asked, check_steady, desk, stopped
 
 
 @pytest.fixture
@@ -116,6 +115,18 @@ def test_a_run_waits_for_a_server_in_trouble(folder, server, monkeypatch, troubl
             at.tried_again("r")
         assert at.ended("r").ended == "succeeded"
         check_steady(folder, server.url, "r")
+
+
+def test_a_run_goes_on_when_its_lease_ran_out_and_nobody_came(folder, server, monkeypatch):
+    with desk(folder, server.url, monkeypatch, ttl_s=1.5) as at:
+        at.begin("r")
+        at.at_step("r", "two")
+        with dead(server):
+            eventually(lambda: not at.orchestrator._leases.sure(at.held("r").shard), WITHIN_S)
+            at.let_go()
+            at.tried_again("r")
+        assert at.ended("r").ended == "succeeded"
+    check_steady(folder, server.url, "r")
 
 
 def test_a_server_that_dies_under_load(folder, server, monkeypatch):
@@ -238,7 +249,7 @@ def test_a_run_whose_end_was_lost_is_not_done_again_before_a_person_says_so(fold
         at.let_go()
         before = at.ended("r").sequence
         server.lose(server.size_bytes() - size)
-        at.orchestrator._looked = (0, 0.0)
+        at.orchestrator._orphans._looked = 0.0
         eventually(lambda: at.orchestrator.parked("r"), WITHIN_S)
         assert isinstance(world.histories(server.url)["r"][-1], e.RunPaused)
         assert len(world.histories(server.url)["r"]) < before
@@ -272,7 +283,7 @@ def test_a_run_in_the_foreground_that_lost_events_fails_aloud(folder, server, mo
 def test_of_two_orchestrators_that_believe_in_their_lease_one_is_fenced(folder, server, monkeypatch):
     """The first one's loop hangs beyond its lease; when it goes on it still believes, and its worker reports to it."""
     go_on = threading.Event()
-    with desk(folder, server.url, monkeypatch, ttl_s=0.3) as first:
+    with desk(folder, server.url, monkeypatch, ttl_s=1.0) as first:
         first.begin("r")
         first.at_step("r", "two")
         leases = first.orchestrator._leases
@@ -314,10 +325,6 @@ def test_an_owner_that_freezes_anywhere_is_fenced_when_it_comes_back(folder, ser
 
 def start(folder, env):
     return Started(["drive"], partial(world.drive, str(folder), "whole"), env, folder)
-
-
-def stopped(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_the_same_name_after_a_rolling_restart_is_another_owner(folder, server, monkeypatch):

@@ -12,7 +12,6 @@ One thread runs it. Everything public may be called from any thread, but for ``o
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -28,6 +27,7 @@ from lakeray.runtime.durable.held import Held, Listener, Sending
 from lakeray.runtime.durable.inbox import Inbox, answers_to
 from lakeray.runtime.durable.leases import LEASE_S, Leases
 from lakeray.runtime.durable.loop import Loop
+from lakeray.runtime.durable.orphans import Orphans
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
 from lakeray.runtime.durable.trouble import Trouble, parked, refuse
 from lakeray.state import Appended, EventStore, shard_of
@@ -38,7 +38,6 @@ from lakeray.workflow.todo import StartChild, StopChild, Work, todo
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _BY_PEOPLE = (ResumeRun, RetryRun, CancelRun, TerminateRun)
-_ORPHANS_EVERY_S = 5.0
 _RETRIES_UNSAID = 3
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.05, 5.0
 
@@ -64,7 +63,7 @@ class Orchestrator:
         self._inbox = Inbox(store)
         self._children = Children(self)
         self._runs: dict[str, Held] = {}
-        self._looked = (0, 0.0)
+        self._held_back: set[str] = set()
         self._loop = Loop("lakeray-orchestrator", self._tick, poll_s)
         self._trouble = Trouble(
             store=store,
@@ -74,6 +73,9 @@ class Orchestrator:
             turn=self._turn,
             later=self._loop.post_in,
         )
+        self._orphans: Orphans | None = None
+        if adopt is not None:
+            self._orphans = Orphans(store, self._leases, self._runs, lambda run_id: self._drive(run_id, adopt, None))
 
     # From any thread ------------------------------------------------------------------------------------------------
 
@@ -127,29 +129,25 @@ class Orchestrator:
                 self._trouble.fenced(shard)
             for shard in forgotten:
                 self._trouble.went_back(shard)
+            self._go_on()
             for run_id, asked in self._inbox.received(self._leases.shards):
                 self._ask(run_id, asked)
-            if self._adopt is not None and self._orphans_due():
-                self._take_over(self._adopt)
+            if self._orphans is not None:
+                self._orphans.look()
         except StateUnavailable as error:
             self._trouble.away(error)
         else:
             self._trouble.there()
 
-    def _orphans_due(self) -> bool:
-        """Looking through all active runs is dear when ten thousand wait; most orphans come with a shard."""
-        now = time.monotonic()
-        return self._leases.taken != self._looked[0] or now - self._looked[1] >= _ORPHANS_EVERY_S
-
-    def _take_over(self, workers_of: WorkersOf) -> None:
-        """Orphans: active runs that nobody here holds."""
-        taken = self._leases.taken
-        for shard in self._leases.shards:
-            for head in self.store.active(shard):
-                if head.run_id not in self._runs or not self._runs[head.run_id].attended:
-                    _log.info("run %s is taken over", head.run_id)
-                    self._drive(head.run_id, workers_of, None)
-        self._looked = (taken, time.monotonic())
+    def _go_on(self) -> None:
+        """Runs for which nothing was begun, as the lease had run out, while nobody came: it is sure again."""
+        for run_id in [*self._held_back]:
+            held = self._runs.get(run_id)
+            if held is None:
+                self._held_back.discard(run_id)
+            elif held.sending is None and self._leases.sure(held.shard):
+                self._held_back.discard(run_id)
+                self._turn(held)
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
@@ -249,7 +247,10 @@ class Orchestrator:
             return
         if self._wants_workers(held) and held.workers_of is not None and held.state is not None:
             held.workers = held.workers_of(held.state)
-        may_begin = not held.leaving and self._leases.sure(held.shard)
+        sure = self._leases.sure(held.shard)
+        if not sure:
+            self._held_back.add(held.run_id)
+        may_begin = sure and not held.leaving
         asked, held.asked = list(held.asked), type(held.asked)()
         taken = take_turn(
             held.state,

@@ -74,6 +74,11 @@ def asked(folder: Path) -> Counter[str]:
     return Counter(place.read_text().split() if place.exists() else [])
 
 
+def stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 @contextmanager
 def desk(
     folder: Path, uri: str, patch: pytest.MonkeyPatch, *, store: EventStore | None = None, **options: Any
