@@ -29,29 +29,25 @@ from tests.unit.runtime import durable_world as world
 from tests.unit.runtime.durable_world import HERE, QUICK
 
 _LAKE = """
-sources: {{raw: {{uri: {folder}/raw/, format: json}}}}
-tables: {{orders: {{uri: {folder}/orders, provenance: true}}}}
-"""
-GOOD = f"""
 workflow: good
-{_LAKE}
+sources: {raw: {uri: FOLDER/raw/, format: json}}
+tables: {orders: {uri: FOLDER/orders, provenance: true}}
 steps:
-  first: {{{{python: "{HERE}:effect", {QUICK}}}}}
-  ingest: {{{{after: [first], import: {{{{from: raw, into: orders}}}}, {QUICK}}}}}
-  each: {{{{after: [ingest], map: {{{{over: [1, 2, 3, 4], python: "{HERE}:effect_of", concurrency: 2}}}}, {QUICK}}}}}
-  release: {{{{after: [each], gate: {{{{approval: {{{{role: steward}}}}}}}}}}}}
-  hold: {{{{after: [release], wait: 30ms}}}}
-  sub: {{{{after: [hold], workflow: child.yaml, {QUICK}}}}}
-  publish: {{{{after: [sub], python: "{HERE}:effect", {QUICK}}}}}
 """
-BAD = f"""
-workflow: good
-{_LAKE}
-steps:
-  ingest: {{{{import: {{{{from: raw, into: orders}}}}, compensate: withdraw, {QUICK}}}}}
-  one: {{{{after: [ingest], python: "{HERE}:effect", compensate: "{HERE}:effect", {QUICK}}}}}
-  two: {{{{after: [one], python: "{HERE}:effect", compensate: "{HERE}:effect", {QUICK}}}}}
-  last: {{{{after: [two], python: "{HERE}:fail", retry: {{{{maximum_attempts: 2, initial_interval: 0s}}}}}}}}
+GOOD = """
+  first: {python: "HERE:effect", QUICK}
+  ingest: {after: [first], import: {from: raw, into: orders}, QUICK}
+  each: {after: [ingest], map: {over: [1, 2, 3, 4], python: "HERE:effect_of", concurrency: 2}, QUICK}
+  release: {after: [each], gate: {approval: {role: steward}}}
+  hold: {after: [release], wait: 30ms}
+  sub: {after: [hold], workflow: child.yaml, QUICK}
+  publish: {after: [sub], python: "HERE:effect", QUICK}
+"""
+BAD = """
+  ingest: {import: {from: raw, into: orders}, compensate: withdraw, QUICK}
+  one: {after: [ingest], python: "HERE:effect", compensate: "HERE:effect", QUICK}
+  two: {after: [one], python: "HERE:effect", compensate: "HERE:effect", QUICK}
+  last: {after: [two], python: "HERE:fail", retry: {maximum_attempts: 2, initial_interval: 0s}}
 """
 GOOD_EFFECTS = ("first", "each~0", "each~1", "each~2", "each~3", "publish")
 BAD_EFFECTS = ("one", "two", "one~undo", "two~undo")
@@ -71,8 +67,9 @@ class Fleet:
     def __post_init__(self) -> None:
         (self.folder / "raw").mkdir(parents=True)
         world.prepare(self.folder)
-        for name, text in (("good", GOOD), ("bad", BAD)):
-            (self.folder / f"{name}.yaml").write_text(text.format(folder=self.folder))
+        for name, steps in (("good", GOOD), ("bad", BAD)):
+            text = f"{_LAKE}{steps}".replace("FOLDER", str(self.folder)).replace("HERE", HERE).replace("QUICK", QUICK)
+            (self.folder / f"{name}.yaml").write_text(text)
 
     def add_objects(self, count: int) -> None:
         """Objects with new rows."""
