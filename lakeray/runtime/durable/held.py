@@ -68,7 +68,7 @@ class Held:
         return [asked for asked, _ in sending.taken.told] if sending is not None else []
 
     def stop(self, keys: Iterable[str]) -> None:
-        """Ask work to end soon."""
-        if self.workers is not None:
-            for key in list(keys):
+        """Have work with these keys end soon."""
+        for key in list(keys):
+            if self.workers is not None:
                 self.workers.stop(key)

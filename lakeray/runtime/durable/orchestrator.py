@@ -22,14 +22,14 @@ from lakeray.errors import Fenced, HistoryWentBack, LakerayError, SequenceConfli
 from lakeray.failpoints import failpoint
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.children import Children
-from lakeray.runtime.durable.decision import Asked, Taken, take_turn
+from lakeray.runtime.durable.decision import Asked, Taken, refuse, take_turn
 from lakeray.runtime.durable.held import Held, Listener, Sending
 from lakeray.runtime.durable.inbox import Inbox, answers_to
 from lakeray.runtime.durable.leases import LEASE_S, Leases
 from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.orphans import Orphans
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
-from lakeray.runtime.durable.trouble import Trouble, parked, refuse
+from lakeray.runtime.durable.trouble import Trouble, parked
 from lakeray.state import Appended, EventStore, shard_of
 from lakeray.workflow.commands import AcceptRun, CancelRun, Command, ResumeRun, RetryRun, TerminateRun, TimePassed
 from lakeray.workflow.state import RunState

@@ -7,13 +7,13 @@ no longer in its history, so a person says whether it goes on. The others go on 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from lakeray.errors import Fenced, HistoryWentBack, LakerayError, LeaseHeld, StateError, StateUnavailable
 from lakeray.runtime.durable import journal
-from lakeray.runtime.durable.decision import Asked
+from lakeray.runtime.durable.decision import refuse
 from lakeray.runtime.durable.held import Held
 from lakeray.runtime.durable.leases import Leases
 from lakeray.state import EventStore
@@ -198,10 +198,3 @@ def parked(run_id: str, why: str) -> HistoryWentBack:
     """What whoever asks something of a parked run is told."""
     hint = f"when that is settled, `lakeray runs resume {run_id}` goes on with the run"
     return HistoryWentBack(f"run {run_id} is parked: {why}", hint=hint)
-
-
-def refuse(asked: Iterable[Asked], error: LakerayError) -> None:
-    """Tell whoever waits in this process."""
-    for each in asked:
-        if each.reply is not None and not each.reply.done():
-            each.reply.set_exception(error)
