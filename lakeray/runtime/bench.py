@@ -16,6 +16,7 @@ from functools import partial
 
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError, place_of
+from lakeray.importer.claims.take import Wish, import_part
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
@@ -107,11 +108,17 @@ class Bench:
         title = f"{self.workflow.workflow}/{doing} {table} {self.run_id}"
         return executor(self.settings.executor, name=title, cluster=self.cluster)
 
-    def import_once(self, name: str, *, retry_failed: bool = True, reprocess: Choice | None = None) -> None:
-        """One attempt at an import step. Raises what stops it; what is recorded until then stays."""
+    def import_once(
+        self, name: str, *, retry_failed: bool = True, reprocess: Choice | None = None, part: Wish | None = None
+    ) -> None:
+        """One attempt at an import step, or at a ``part`` of it beside the running stream. Raises what stops it; what
+        is recorded until then stays.
+        """
         loop = self.loop(name)
         if reprocess is not None:
             loop.reprocess(reprocess)
+        elif part is not None:
+            import_part(loop, part, retry_failed=retry_failed)
         else:
             loop.drain(retry_failed=retry_failed)
         loop.tally.check_hope()

@@ -87,7 +87,14 @@ class LedgerOf:
             )
         again = f"`lakeray ledger reset --batch {manifest.batch}` has its objects imported"
         reason = f"batch {manifest.batch} was abandoned; {again}"
-        BatchProtocol(self._context, identity).abandon(manifest, reason=reason, last=last_result(identity))
+        protocol = BatchProtocol(self._context, identity)
+        done = protocol.abandon(manifest, reason=reason, last=last_result(identity))
+        if not done.result.abandoned:
+            raise ExactlyOnceError(
+                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
+                uri=self._context.table.uri,
+                hint="look at `lakeray ledger show`",
+            )
         return manifest.batch
 
     def rebuild(self) -> int:

@@ -20,6 +20,7 @@ from lakeray.runtime.durable.calls import call_step, failure_of
 from lakeray.runtime.durable.context import StepContext
 from lakeray.runtime.durable.judge import judge_condition, judge_gate, unjudged
 from lakeray.runtime.durable.outcome import output_of_import
+from lakeray.runtime.durable.parts import part_of_run
 from lakeray.runtime.durable.paths import items_at
 from lakeray.runtime.durable.port import Job
 from lakeray.workflow import commands as c
@@ -130,7 +131,7 @@ class LocalWorkers:
         with self.beats.of(work.step, job, self.clock):
             try:
                 self.bench.begin(work.step, stop)
-                self.bench.import_once(work.step)
+                self.bench.import_once(work.step, part=part_of_run(job.state.arguments))
             except LakerayError:
                 raise
             except Exception as error:
