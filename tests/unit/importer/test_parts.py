@@ -1,7 +1,7 @@
 """A part of a source is imported beside the running stream, and every object once, whoever dies when.
 
-Crash points: every name in ``lakeray.failpoints.BACKFILLS`` and ``EVERY_IMPORT`` on several passes (claim, batches of the
-part, its closing, the hand-over), with the stream run by others before the part is carried on.
+Crash points: every name in ``lakeray.failpoints.BACKFILLS`` and ``EVERY_IMPORT`` on several passes (claim, batches,
+closing, hand-over), with the stream run by others before the part is carried on.
 """
 
 from __future__ import annotations
