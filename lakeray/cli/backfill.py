@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,8 +103,10 @@ def start(
 
     with lakes.opened() as lake:
         if dry_run:
-            summary = summary_of(lake.backfills.plan(file, **asked), None, utc_now())
-            return Reply(document={"backfill": plain(summary), "dry_run": True}, view=_planned(summary))
+            kept = lake.backfills.plan(file, **asked)
+            summary, objects = summary_of(kept, None, utc_now()), lake.backfills.objects(file, kept)
+            document = {"backfill": plain(summary), "dry_run": True, "objects": objects}
+            return Reply(document=document, view=_planned(summary, objects))
         return _watched(lake.backfill(file, **asked))
 
 
@@ -152,12 +155,14 @@ def resume(backfill: Id, *, json: Json = False) -> Reply:
 
 @app.command()
 def cancel(backfill: Id, *, json: Json = False) -> Reply:
-    """Begin nothing more, and cancel the runs that go on.
+    """Begin nothing more, cancel the runs that go on, leave the rest to the stream.
 
     [dim]lakeray backfill cancel backfill-1a2b3c4d5e6f[/dim]
     """
     with lakes.opened() as lake:
-        return _shown(lake.backfills.cancel(backfill), exit_code=0)
+        lake.backfills.cancel(backfill)
+        reply = _watched(lake.backfills.carry_on(backfill))
+    return replace(reply, exit_code=0)  # it was asked for
 
 
 @app.command()
@@ -188,11 +193,14 @@ def _watched(run: BackfillRun) -> Reply:
     return _shown(summary, exit_code=0 if summary.state == "succeeded" else 1)
 
 
-def _planned(summary: BackfillSummary) -> Any:
+def _planned(summary: BackfillSummary, objects: dict[str, int]) -> Any:
     by = f"by {', '.join(summary.by)} of their paths" if summary.by else "by the time at which they were changed"
     earlier = f", {summary.left_out} of them done by an earlier backfill" if summary.left_out else ""
     said = f"{summary.total} partitions, {summary.first} to {summary.last}{earlier}; objects belong to them {by}"
-    return views.lines([views.title(summary.workflow, summary.step or "all steps"), views.quiet(said)])
+    rows = [{"partition": key, "objects to import": count} for key, count in objects.items() if count]
+    more = [views.quiet(f"... and {len(rows) - _PARTITIONS_SHOWN} more")] if len(rows) > _PARTITIONS_SHOWN else []
+    head = [views.title(summary.workflow, summary.step or "all steps"), views.quiet(said)]
+    return views.lines([*head, *([views.grid(rows[:_PARTITIONS_SHOWN])] if rows else []), *more])
 
 
 def _shown(summary: BackfillSummary, *, exit_code: int) -> Reply:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -39,11 +41,9 @@ class Range:
         """True for each of the objects (columns: at least ``uri``, ``modified_at``) that belongs to it."""
         if not self.by:
             return self._changed(objects["modified_at"].combine_chunks())
-        pattern = SourcePattern.parse(source.uri)
         told: dict[str, bool] = {}
         found = []
-        for uri in objects["uri"].to_pylist():
-            text = self._told(path_columns(source, pattern, uri))
+        for text in texts_of(objects, self.by, source):
             if text not in told:
                 told[text] = self._holds(text)
             found.append(told[text])
@@ -52,9 +52,6 @@ class Range:
     def _changed(self, modified: pa.Array) -> pa.Array:
         low = pc.greater_equal(modified, pa.scalar(self.start, modified.type))
         return pc.and_(low, pc.less(modified, pa.scalar(self.end, modified.type)))
-
-    def _told(self, columns: dict[str, str | None]) -> str:
-        return _SEPARATOR.join(columns.get(name) or "" for name in self.by)
 
     def _holds(self, text: str) -> bool:
         if self.value is not None:
@@ -100,6 +97,38 @@ class Range:
         assert self.start is not None
         assert self.end is not None
         return f"{self.start.isoformat(timespec='seconds')} to {self.end.isoformat(timespec='seconds')}{by}"
+
+
+def texts_of(objects: pa.Table, by: Sequence[str], source: Source) -> list[str]:
+    """What the paths of objects say in these columns, together."""
+    pattern = SourcePattern.parse(source.uri)
+    columns = (path_columns(source, pattern, uri) for uri in objects["uri"].to_pylist())
+    return [_SEPARATOR.join(each.get(name) or "" for name in by) for each in columns]
+
+
+def spread(ranges: Sequence[Range], objects: pa.Table, source: Source) -> list[int]:
+    """How many of the objects belong to each of the ranges, which follow one another and are cut by the same ``by``."""
+    first = ranges[0]
+    counts = [0] * len(ranges)
+    if first.value is not None:
+        places = {each.value: place for place, each in enumerate(ranges)}
+        for text in texts_of(objects, first.by, source):
+            if text in places:
+                counts[places[text]] += 1
+        return counts
+    zone = ZoneInfo(first.timezone)
+    moments = (
+        [moment(text, zone) for text in texts_of(objects, first.by, source)]
+        if first.by
+        else objects["modified_at"].to_pylist()
+    )
+    starts = [each.start or datetime.min.replace(tzinfo=UTC) for each in ranges]
+    for at in moments:
+        place = bisect_right(starts, at) - 1 if at is not None else -1
+        end = ranges[place].end
+        if place >= 0 and end is not None and at < end:
+            counts[place] += 1
+    return counts
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -26,7 +26,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.discovery.difference import rested_difference
 from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.loop import ClaimOver, ImportLoop, Overtaken
-from lakeray.importer.manifest import PlannedObject, is_planned, load_manifest
+from lakeray.importer.manifest import PlannedObject, load_manifest
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, record_committed
 from lakeray.objects import ObjectInfo
@@ -108,6 +108,13 @@ def give_up(context: ImportContext, claim: Claim) -> None:
     hand_over(ImportLoop(context), claim)
 
 
+def free_claims(context: ImportContext, prefix: str) -> None:
+    """Give up every claim whose owner's name begins so."""
+    for claim in active(context.identity(require_table(context.table.uri))):
+        if claim.owner.startswith(prefix):
+            give_up(context, claim)
+
+
 def _claimed(loop: ImportLoop, handle: TableHandle, wish: Wish) -> Claim:
     """The owner's claim on the part, in force."""
     identity = loop.context.identity(handle)
@@ -143,10 +150,13 @@ def _until(loop: ImportLoop, wanted: Callable[[dict[int, Claim]], bool], said: d
 
 
 def _wait_for_stream(context: ImportContext, handle: TableHandle) -> None:
-    """Leave a batch that the stream has planned to the stream for a while, before this one finishes it."""
+    """Leave objects that the stream has planned to the stream for a while, before this one finishes their batch."""
     identity = context.identity(handle)
     waited = 0.0
-    while waited < _PATIENCE_S and is_planned(identity, Ledger(identity).recorded() + 1):
+    while waited < _PATIENCE_S:
+        planned = load_manifest(identity, Ledger(identity).recorded() + 1)
+        if planned is None or planned.claims:
+            return
         context.cancelled.wait(_LOOK_S)
         context.check_cancelled()
         waited += _LOOK_S

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from lakeray.importer.claims.ranges import Range
 from lakeray.importer.claims.take import Wish
 from lakeray.workflow.backfill import Child, Plan
+from lakeray.workflow.partitions import Partition
 
 PARTITION, BACKFILL = "partition", "backfill"
 """Names of arguments. A function of the user reads ``context.arguments["partition"]["start"]``."""
@@ -36,14 +36,14 @@ def part_of_run(arguments: Mapping[str, Any]) -> Wish | None:
     partition, of = arguments.get(PARTITION), arguments.get(BACKFILL)
     if not isinstance(partition, Mapping) or not isinstance(of, Mapping):
         return None
-    value = partition.get("value")
-    return Wish(
-        owner=owner_of(str(of["id"]), str(partition["key"])),
-        range=Range(
-            start=datetime.fromisoformat(partition["start"]) if "start" in partition else None,
-            end=datetime.fromisoformat(partition["end"]) if "end" in partition else None,
-            value=None if value is None else str(value),
-            by=tuple(of.get("by", ())),
-            timezone=str(of.get("timezone", "UTC")),
-        ),
-    )
+    said = {name: partition[name] for name in ("start", "end") if name in partition}
+    if partition.get("value") is not None:
+        said["value"] = str(partition["value"])
+    found = Range.from_json({**said, "by": of.get("by", ()), "timezone": of.get("timezone", "UTC")})
+    return Wish(owner=owner_of(str(of["id"]), str(partition["key"])), range=found)
+
+
+def range_of(plan: Plan, partition: Partition) -> Range:
+    """Which objects a partition of a backfill has."""
+    value = None if partition.value is None else str(partition.value)
+    return Range(start=partition.start, end=partition.end, value=value, by=plan.by, timezone=plan.timezone)

@@ -64,6 +64,7 @@ def test_a_backfill_from_its_dry_run_to_its_claims(file, tell):
     dry = tell("backfill", file, *asked, "--dry-run", "--json")
     assert dry.code == 0, dry.err
     assert dry.document["backfill"]["total"] == 4
+    assert list(dry.document["objects"].values()) == [1, 1, 1, 1]
     assert "4 partitions" in tell("backfill", file, *asked, "--dry-run").out
     done = tell("backfill", "start", file, *asked, "--json")
     assert done.code == 0, done.err

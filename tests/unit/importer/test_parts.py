@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 
 from lakeray.errors import ImportFailed
 from lakeray.failpoints import BACKFILLS, EVERY_IMPORT
+from lakeray.importer.claims import take
 from lakeray.importer.claims.claim import active
 from lakeray.importer.claims.ranges import Range, moment
-from lakeray.importer.claims.take import ClaimHeld, Wish, give_up, import_part
+from lakeray.importer.claims.take import ClaimHeld, Wish, free_claims, give_up, import_part
 from lakeray.importer.claims.view import seen_by_stream
 from lakeray.importer.discovery.look import plan
 from lakeray.importer.discovery.source import open_listing
@@ -94,8 +95,9 @@ def test_a_part_has_nothing_to_do_with_what_the_stream_has_imported(lake):
     assert world.found(lake) == world.expected(lake)
 
 
-def test_what_the_stream_has_planned_is_the_streams(lake):
-    """Planned before the claim and finished behind it."""
+def test_what_the_stream_has_planned_is_the_streams(lake, monkeypatch):
+    """Planned before the claim; whoever claims finishes it when the stream does not."""
+    monkeypatch.setattr(take, "_PATIENCE_S", 0.0)
     world.part(lake, world.DAYS[0])
     loop = ImportLoop(replace(lake.context(), cancelled=_Set()))
     with pytest.raises(Exception, match="asked to stop"):
@@ -145,6 +147,18 @@ def test_whoever_still_works_under_a_claim_that_is_over_can_plan_nothing(lake):
 def test_a_claim_can_be_given_up(lake):
     claim = claimed(lake, world.DAYS[1])
     give_up(lake.context(), claim)
+    assert world.claims(lake) == []
+    lake.run()
+    assert world.found(lake) == world.expected(lake)
+
+
+@pytest.mark.parametrize("point", ["after_manifest", "after_result", "after_commit"])
+def test_what_is_given_up_in_the_middle_is_the_streams(tmp_path, point):
+    lake = world.lake_in(tmp_path)
+    world.fill(lake)
+    assert drive(tmp_path, "part", LAKERAY_FAILPOINTS=f"{point}=kill:2") == -9
+    assert world.claims(lake) == ["backfill 1"]
+    free_claims(lake.context(), "backfill 1")
     assert world.claims(lake) == []
     lake.run()
     assert world.found(lake) == world.expected(lake)

@@ -13,13 +13,19 @@ from typing import Any
 import msgspec
 
 from lakeray.config import Settings
+from lakeray.delta.table import open_table
+from lakeray.importer.claims.ranges import spread
 from lakeray.importer.claims.take import why_not
+from lakeray.importer.claims.view import seen_by_stream
 from lakeray.importer.context import ImportContext
+from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.executor import InlineExecutor
+from lakeray.importer.recording.ledger import Ledger
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.embedded import open_state
+from lakeray.runtime.durable.parts import range_of
 from lakeray.runtime.durable.run import definition_of, narrowed
 from lakeray.runtime.durable.triggers.backfilling import DurableBackfill
 from lakeray.runtime.durable.triggers.backfills import (
@@ -230,8 +236,31 @@ class BackfillsOf:
         return self._change(backfill_id, pure.pause, over=False)
 
     def cancel(self, backfill_id: str) -> BackfillSummary:
-        """Begin nothing more; runs that go on are cancelled by whoever drives them. Raises Refused likewise."""
+        """Begin nothing more; runs that go on are cancelled by whoever drives them (``carry_on``, where nobody does).
+        Raises Refused likewise.
+        """
         return self._change(backfill_id, lambda state: pure.cancel(state)[0], over=False)
+
+    def carry_on(self, backfill_id: str) -> BackfillRun:
+        """Drive it here, as it is; where another owns the state, follow it."""
+        return self._run(backfill_id)
+
+    def objects(self, file: Any, kept: KeptBackfill) -> dict[str, int]:
+        """How many objects that are not imported belong to each partition, by key, over all its imports; one listing of
+        each source.
+        """
+        plan = kept.backfill.plan
+        partitions = plan.partitions()
+        ranges = [range_of(plan, partition) for partition in partitions]
+        counts = [0] * len(partitions)
+        for context in _imports(self.runnable(file, None), plan.step):
+            handle = open_table(context.table.uri)
+            ledger = Ledger(context.identity(handle)) if handle is not None else None
+            listing = open_listing(context.source, now=utc_now, ledger=ledger)
+            for window in seen_by_stream(listing, ledger):
+                found = spread(ranges, window.fresh, context.source)
+                counts = [before + more for before, more in zip(counts, found, strict=True)]
+        return {partition.key: count for partition, count in zip(partitions, counts, strict=True)}
 
     def resume(self, backfill_id: str) -> BackfillRun:
         """Go on with one that was paused, or that nobody drives any more. Raises Refused for one that is over."""
@@ -285,15 +314,19 @@ def _unknown(backfill_id: str, names: Sequence[str]) -> Refused:
     )
 
 
+def _imports(workflow: Workflow, step: str | None) -> list[ImportContext]:
+    """The imports of a workflow, or the one of a step, to look at."""
+    return [
+        ImportContext.of(workflow, name, run_id="none", executor=InlineExecutor(), observer=Silent(), now=utc_now)
+        for name, item in workflow.steps.items()
+        if item.import_ is not None and step in (None, name)
+    ]
+
+
 def _check_imports(workflow: Workflow, plan: Plan) -> None:
     """Refuse imports that cannot be divided, and values of which nothing says which object has them."""
-    for name, step in workflow.steps.items():
-        if step.import_ is None or plan.step not in (None, name):
-            continue
-        context = ImportContext.of(
-            workflow, name, run_id="none", executor=InlineExecutor(), observer=Silent(), now=utc_now
-        )
-        reason = why_not(context)
+    for context in _imports(workflow, plan.step):
+        name, reason = context.step_name, why_not(context)
         if reason is not None:
             raise BackfillRefused(
                 f"step {name} cannot be imported in parts: {reason}",

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from lakeray.config import Settings
+from lakeray.delta.table import open_table
 from lakeray.errors import LeaseHeld
+from lakeray.importer.claims.take import free_claims
 from lakeray.observability.progress import Observer, Silent
 from lakeray.runtime.bench import Bench, utc_now
 from lakeray.runtime.cluster import Cluster
@@ -20,7 +23,14 @@ from lakeray.runtime.durable.beats import Beats
 from lakeray.runtime.durable.embedded import open_state, orchestrator_of
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
-from lakeray.runtime.durable.triggers.backfills import OVER, Backfills, KeptBackfill, kept_backfills
+from lakeray.runtime.durable.parts import owner_of
+from lakeray.runtime.durable.triggers.backfills import (
+    OVER,
+    Backfills,
+    KeptBackfill,
+    definition_kept,
+    kept_backfills,
+)
 from lakeray.runtime.durable.triggers.progress import BackfillSummary, summary_of
 from lakeray.spec.model import FROM_FILE, Workflow
 from lakeray.state import EventStore
@@ -63,15 +73,26 @@ class DurableBackfill:
         while True:
             with suppress(LeaseHeld), orchestrator_of(self.settings.state, self.now, wait_s=0) as orchestrator:
                 try:
-                    return self._drive(orchestrator)
+                    return self._ended(self._drive(orchestrator))
                 finally:
                     for left in [orchestrator.leave(run_id) for run_id in self._driven]:
                         left.result()
             with open_state(self.settings.state) as store:  # its owner drives the runs, if that is `lakeray up`
                 Backfills(store, self.now, only=self.backfill_id).tick()
                 if self._is_done(store):
-                    return self.summary(store)
+                    return self._ended(self.summary(store))
             self._stop.wait(_OWNED_ELSEWHERE_S)
+
+    def _ended(self, summary: BackfillSummary) -> BackfillSummary:
+        """Of one that was cancelled the claims end too: what is left is the stream's."""
+        if summary.state == "cancelled":
+            with open_state(self.settings.state) as store:
+                definition = definition_kept(store, self.backfill_id)
+            bench = self._bench(definition.document, self.backfill_id, self.observer)
+            for name, step in bench.workflow.steps.items():
+                if step.import_ is not None and open_table(bench.workflow.tables[step.import_.into].uri) is not None:
+                    free_claims(bench.loop(name).context, owner_of(self.backfill_id, ""))
+        return summary
 
     def summary(self, store: EventStore | None = None) -> BackfillSummary:
         """How it stands."""
@@ -107,12 +128,15 @@ class DurableBackfill:
 
     def _workers(self, state: RunState) -> LocalWorkers:
         beats = Beats(self.observer)
-        bench = Bench(
-            workflow=Workflow.model_validate(state.definition.document, context={FROM_FILE: True}),
+        bench = self._bench(state.definition.document, state.run_id, beats)
+        return LocalWorkers(bench=bench, beats=beats, clock=self.now)
+
+    def _bench(self, document: dict[str, Any], run_id: str, observer: Observer) -> Bench:
+        return Bench(
+            workflow=Workflow.model_validate(document, context={FROM_FILE: True}),
             settings=self.settings,
             cluster=self.cluster,
-            observer=beats,
-            run_id=state.run_id,
+            observer=observer,
+            run_id=run_id,
             now=self.now,
         )
-        return LocalWorkers(bench=bench, beats=beats, clock=self.now)

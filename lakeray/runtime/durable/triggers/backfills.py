@@ -23,6 +23,7 @@ from lakeray.workflow import backfill as pure
 from lakeray.workflow import commands as c
 from lakeray.workflow.backfill import Backfill, Child
 from lakeray.workflow.definition import Definition
+from lakeray.workflow.refusal import Refused
 
 FORMAT = 1
 """Of what is kept here. It grows by fields with defaults alone."""
@@ -55,6 +56,14 @@ def kept_backfills(store: EventStore) -> Registers[KeptBackfill]:
 def definitions(store: EventStore) -> Registers[BackfillDefinition]:
     """What they do, likewise."""
     return Registers(store, "backfills/definition/", BackfillDefinition, format_=FORMAT)
+
+
+def definition_kept(store: EventStore, backfill_id: str) -> Definition:
+    """What the runs of a backfill do. Raises Refused when there is no such backfill."""
+    found = definitions(store).get(backfill_id)
+    if found is None:
+        raise Refused(f"there is no backfill {backfill_id}", hint="`lakeray backfill list` shows them")
+    return found.definition
 
 
 class Backfills:
@@ -121,9 +130,7 @@ class Backfills:
 
     def _definition(self, backfill_id: str) -> Definition:
         if backfill_id not in self._definitions:
-            found = definitions(self._store).get(backfill_id)
-            assert found is not None, "it is stored before the backfill is"
-            self._definitions[backfill_id] = found.definition
+            self._definitions[backfill_id] = definition_kept(self._store, backfill_id)
         return self._definitions[backfill_id]
 
 

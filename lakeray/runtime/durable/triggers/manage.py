@@ -216,7 +216,8 @@ def _parts(store: EventStore, files: Files, file: Registered, now: datetime) -> 
         found.append(_line(file, SCHEDULE, kept, kind="cron", what=what, next_at=due))
     for name, trigger in said.triggers.items():
         watched = watching(trigger, file.since[name], kept_triggers(store).get(place(file, name)))
-        what = str(trigger.chosen.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+        told = trigger.chosen.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        what = ", ".join(f"{key} {value}" for key, value in told.items())
         found.append(_line(file, name, watched, kind=trigger.kind, what=what))
     return found
 

@@ -27,6 +27,9 @@ from lakeray.state import EventStore
 from lakeray.workflow import triggers as pure
 from lakeray.workflow.overlap import Fire
 
+_DURING = ("cancel_other", "terminate_other", "allow_all")
+"""Policies for which news counts while a run goes on."""
+
 
 def kept_triggers(store: EventStore) -> Registers[KeptTrigger]:
     """How the triggers of a store stand, by ``place``."""
@@ -102,7 +105,7 @@ class Watches:
             state, _ = pure.finished(state, end.key)
         said = list(kept.said)
         if state.paused is None:
-            sensor, fire = self._sensed(watch, state.sensor, notices, now)
+            sensor, fire = self._sensed(watch, state, notices, now)
             state = msgspec.structs.replace(state, sensor=sensor)
             if fire is not None:
                 if watch.trigger.kind == "expect":
@@ -119,13 +122,15 @@ class Watches:
         carry_out(self._store, watch.file, state.lane, trigger=watch.trigger.kind, now=now)
 
     def _sensed(
-        self, watch: Watched, sensor: pure.Sensor, notices: Sequence[Notice], now: datetime
+        self, watch: Watched, state: pure.TriggerState, notices: Sequence[Notice], now: datetime
     ) -> tuple[pure.Sensor, Fire | None]:
-        said = watch.trigger.chosen
+        said, sensor = watch.trigger.chosen, state.sensor
         if isinstance(said, Arrival) and isinstance(sensor, pure.ArrivalState):
             told = [notice.notice_id for notice in notices if notice.is_for(watch.workflow, said)]
             sensor = pure.notified(sensor, told, now)
-            if now >= pure.look_at(said, sensor):
+            # A run that goes on makes objects go from look to look: what came meanwhile is seen behind its end.
+            rests = not state.lane.running or watch.trigger.overlap in _DURING
+            if rests and now >= pure.look_at(said, sensor):
                 look = self._looks.source(watch.key, watch.workflow, said.source)
                 sensor = pure.looked(sensor, look, now) if look is not None else sensor
             return pure.arrival_due(said, watch.name, sensor, now)
