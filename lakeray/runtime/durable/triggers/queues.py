@@ -7,7 +7,8 @@ endpoint come from the queue's address.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 10
 _ROUNDS = 20
 _CONNECT_S, _READ_S = 3.0, 5.0
+_ANY_REGION = "us-east-1"
+"""Signed into requests to a queue whose address names none; those that are compatible ask for no other."""
 
 
 class Queue(Protocol):
@@ -48,9 +51,12 @@ class Sqs:
         labels = (place.hostname or "").split(".")
         regional = len(labels) > 2 and labels[0] in ("sqs", "queue")  # noqa: PLR2004 - sqs.<region>.amazonaws.com
         config = Config(connect_timeout=_CONNECT_S, read_timeout=_READ_S, retries={"max_attempts": 2})
-        known: Mapping[str, Any] = {"region_name": labels[1]} if regional else {}
+        named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _ANY_REGION
         self._client: Any = get_session().create_client(
-            "sqs", endpoint_url=f"{place.scheme}://{place.netloc}", config=config, **known
+            "sqs",
+            endpoint_url=f"{place.scheme}://{place.netloc}",
+            region_name=labels[1] if regional else named,
+            config=config,
         )
 
     def receive(self) -> list[tuple[str, bytes]]:
