@@ -35,6 +35,7 @@ from lakeray.workflow.overlap import share
 
 _log = logging.getLogger(__name__)
 _FIRST_S, _LAST_S = 5.0, 4 * 3600.0
+_GROWTH = 3
 _JITTER = 0.2
 _AT_ONCE = 16
 _GONE: Final = 410
@@ -147,8 +148,8 @@ def public_address(host: str, port: int, private_hosts: Collection[str]) -> str:
 
 
 def wait_s(message_id: str, attempts: int) -> float:
-    """Seconds before the next try, after so many that failed: twice as long each time, by chance a bit more or less."""
-    grown = min(_FIRST_S * 2 ** min(attempts - 1, 30), _LAST_S)
+    """Seconds before the next try, after so many that failed: longer each time, by chance a bit more or less."""
+    grown = min(_FIRST_S * _GROWTH ** min(attempts - 1, 30), _LAST_S)
     return grown * (1 + _JITTER * (2 * share(f"{message_id}/{attempts}") - 1))
 
 

@@ -19,8 +19,8 @@ def schedules(world):
 
 
 def due(world):
-    """The due times of all runs."""
-    return [world.arguments(head.run_id)["fire"]["at"][11:16] for head in world.own()]
+    """The due times of all runs, in order."""
+    return sorted(world.arguments(head.run_id)["fire"]["at"][11:16] for head in world.own())
 
 
 def test_a_run_for_each_due_time_and_none_for_what_was_due_before_it_was_added(world):
