@@ -63,19 +63,30 @@ def _folder(identity: ImportId) -> str:
 
 def active(identity: ImportId) -> list[Claim]:
     """The claims on the stream's source that are in force, the oldest first."""
-    folder = _folder(identity)
-    store = open_store(folder)
-    try:
-        names = [uri.rpartition("/")[2] for page in store.list(folder) for uri in page["uri"].to_pylist()]
-    except ObjectNotFound:  # a local folder that is not there
-        return []
-    over = {name.removesuffix(".over") for name in names if name.endswith(".over")}
+    begun, over = _numbers(identity)
     found = []
-    for name in names:
-        if name.endswith(".json") and name.removesuffix(".json") not in over:
-            uri = folder + name
-            found.append(Claim.from_bytes(store.read(uri), uri=uri))
+    for number in sorted(begun - over):
+        uri = f"{_folder(identity)}{number:010d}.json"
+        found.append(Claim.from_bytes(open_store(uri).read(uri), uri=uri))
     return found
+
+
+def finished_parts(identity: ImportId) -> list[str]:
+    """What imports under claims that are over were called, as steps."""
+    return [part_of(identity, number).step for number in sorted(_numbers(identity)[1])]
+
+
+def _numbers(identity: ImportId) -> tuple[set[int], set[int]]:
+    """Numbers of all claims, and of those that are over."""
+    folder = _folder(identity)
+    try:
+        names = [uri.rpartition("/")[2] for page in open_store(folder).list(folder) for uri in page["uri"].to_pylist()]
+    except ObjectNotFound:  # a local folder that is not there
+        return set(), set()
+    found = {
+        kind: {int(name.removesuffix(kind)) for name in names if name.endswith(kind)} for kind in (".json", ".over")
+    }
+    return found[".json"], found[".over"]
 
 
 def record(identity: ImportId, batch: int, said: dict[str, Any]) -> None:

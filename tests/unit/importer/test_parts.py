@@ -24,6 +24,7 @@ from lakeray.importer.claims.view import seen_by_stream
 from lakeray.importer.discovery.look import plan
 from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.loop import ClaimOver, ImportLoop
+from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.amend import LedgerOf
 from tests.commands import Started
 from tests.sample_lake import finished
@@ -193,6 +194,19 @@ def test_a_restore_to_a_version_between_a_parts_batch_and_its_end_repeats_nothin
     DeltaTable(lake.table_uri).restore(DeltaTable(lake.table_uri).version() - 1)
     lake.run()
     assert world.found(lake) == world.expected(lake)
+
+
+def test_what_a_part_refuses_can_be_reprocessed_like_what_the_stream_does(tmp_path):
+    lake = SmallLake(tmp_path, step={"expect": {"known": {"sql": "kind = 'a'", "on_violation": "quarantine"}}})
+    for day in world.DAYS:
+        lake.put(f"day={day}/o.json", lines({"id": f"{day}/1", "kind": "a"}, {"id": f"{day}/2", "kind": "b"}))
+    world.part(lake, world.DAYS[1])
+    lake.run()
+    assert sorted(lake.quarantined("step")) == ["ingest", "ingest", "ingest.1"]
+    lake.step = {}
+    ImportLoop(lake.context()).reprocess(Choice())
+    assert lake.quarantined("step") == []
+    assert sorted(lake.rows("id")) == sorted(f"{day}/{number}" for day in world.DAYS for number in (1, 2))
 
 
 def test_parts_by_the_time_of_change(lake):
