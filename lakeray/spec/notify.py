@@ -41,8 +41,8 @@ class Notify(Spec):
     timeout: PositiveDuration = 10.0
     """Seconds to wait for an answer. Default: 10."""
     maximum_attempts: int = Field(default=12, ge=1, le=100)
-    """Tries until an event is kept as a dead letter. Default: 12, which take about 16 hours. An address that answers 410
-    gets no second one."""
+    """Tries until an event is kept as a dead letter. Default: 12, which take about 16 hours. An address that answers
+    410 gets no second one."""
 
     @classmethod
     def complaints(cls, data: Mapping[str, object]) -> Iterator[Complaint]:
