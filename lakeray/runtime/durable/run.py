@@ -103,7 +103,8 @@ class DurableRun:
         for shard in range(orchestrator.store.shards):
             for head in orchestrator.store.active(shard):
                 mine = (head.tenant, head.workflow) == (definition.tenant, definition.workflow)
-                if not mine or head.parent is not None or orchestrator.state(head.run_id) is not None:
+                begun_by_others = head.parent is not None or "backfill" in head.labels
+                if not mine or begun_by_others or orchestrator.state(head.run_id) is not None:
                     continue
                 left = journal.load(orchestrator.store, head.run_id)
                 if left is not None and left.definition_hash == digest:

@@ -18,10 +18,10 @@ import pytest
 import lakeray
 from lakeray.config import Settings
 from lakeray.runtime.bench import utc_now
+from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.embedded import open_state
 from lakeray.runtime.durable.orchestrator import Orchestrator
-from lakeray.runtime.durable.runs import RunsOf
-from lakeray.runtime.durable.triggers.backfills import Backfills, kept_backfills
+from lakeray.runtime.durable.triggers.backfilling import DurableBackfill
 from lakeray.workflow.partitions import BackfillRefused
 from lakeray.workflow.refusal import Refused
 from tests.commands import Started
@@ -232,31 +232,31 @@ def test_kill(folder, point, passes):
     assert ids(folder) == EVERYTHING
 
 
+def test_a_run_does_not_take_a_partition_for_its_own(folder):
+    """What a process that died left of a backfill is not what `lakeray run` carries on."""
+
+    def run(**env):
+        started = Started(["begin"], partial(begin, str(folder)), {**os.environ, **env}, folder)
+        return finished(started, within_s=WITHIN_S).returncode
+
+    assert run(LAKERAY_FAILPOINTS="before_effect=kill:1") == -9
+    lake = connect(folder)
+    summary = lake.run(folder / "orders.yaml", steps=["ingest"]).result(timeout=WITHIN_S)
+    assert not summary.run_id.startswith("backfill-")
+    assert run() == 0
+    assert ids(folder) == EVERYTHING
+
+
 def test_another_owner_of_the_state_drives_the_partitions(folder):
     """`lakeray up` owns the state: the backfill is watched from here."""
     lake = connect(folder)
-    with open_state(f"sqlite:///{folder}/state.db") as store:
-        seed = lake.backfills.start  # the workers of another process are those of a backfill
-        del seed
-        from lakeray.observability.progress import Silent
-        from lakeray.runtime.cluster import Cluster
-        from lakeray.runtime.durable.triggers.backfilling import DurableBackfill
-
-        settings = Settings(executor="inline", state=f"sqlite:///{folder}/state.db")
-        other = DurableBackfill(backfill_id="", settings=settings, cluster=Cluster(settings), observer=Silent())
-        owner = Orchestrator(store, owner="up", clock=utc_now, adopt=other._workers)
+    settings = Settings(executor="inline", state=f"sqlite:///{folder}/state.db")
+    workers = DurableBackfill(backfill_id="", settings=settings, cluster=Cluster(settings))._workers
+    with open_state(settings.state) as store:
+        owner = Orchestrator(store, owner="up", clock=utc_now, adopt=workers)
         owner.open()
         try:
             run = lake.backfill(folder / "orders.yaml", step="count", **MONTHS)
-            duty = Backfills(store, utc_now)
-
-            def over():
-                duty.tick()
-                return run.done
-
-            eventually(over, WITHIN_S)
+            assert run.result(timeout=WITHIN_S).state == "succeeded"
         finally:
             owner.close()
-        assert run.result().state == "succeeded"
-        assert len(kept_backfills(store).names()) == 1
-    assert isinstance(lake.runs, RunsOf)

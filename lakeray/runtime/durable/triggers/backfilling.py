@@ -121,7 +121,7 @@ class DurableBackfill:
             self._stop.wait(LOOK_S)
 
     def _is_done(self, store: EventStore) -> bool:
-        summary = self.summary(store)
+        summary = summary_of(self._kept(store), None, self.now())  # why something failed is asked for in the end
         self.seen(summary)
         waits = summary.state == "paused" and not summary.running
         return summary.state in OVER or waits or self._stop.is_set()
