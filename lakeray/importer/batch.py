@@ -157,6 +157,8 @@ class BatchProtocol:
             pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
             if winner.reprocessed is None:
                 quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+                part = claims.part_of(identity, winner.replays).step
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=part, before=claims.EVERY_BATCH)
             quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:

@@ -28,6 +28,8 @@ from lakeray.objects import join, open_store
 
 FORMAT = 1
 """Of a kept claim. It grows by fields with defaults alone."""
+EVERY_BATCH = 2**62
+"""Above the number of any batch: of a part that is over, all are meant."""
 
 
 @dataclass(frozen=True, kw_only=True)
