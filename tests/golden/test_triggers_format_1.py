@@ -18,7 +18,8 @@ from lakeray.runtime.durable.triggers.telling import KeptLetter
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SCHEDULE = b"""{"state":{"cursor":"2024-05-01T12:00:00Z","lane":{"running":[{"key":"schedule/2024-05-01T12:00:00+00:00",
-"name":"schedule","at":"2024-05-01T12:00:00Z"}]},"paused":"by hand"},"said":[{"at":"2024-05-01T12:00:00Z","text":"x"}]}"""
+"name":"schedule","at":"2024-05-01T12:00:00Z"}]},"paused":"by hand"},"said":[{
+"at":"2024-05-01T12:00:00Z","text":"x"}]}"""
 TRIGGER = b"""{"state":{"sensor":{"type":"expect","armed_at":"2024-05-01T12:00:00Z","since":"2024-05-01T12:00:00Z",
 "inner":{"type":"arrival","armed_at":"2024-05-01T12:00:00Z"}}}}"""
 BACKFILL = b"""{"backfill":{"plan":{"backfill_id":"backfill-1","workflow":"w","step":"ingest","values":["eu","us"],
