@@ -235,7 +235,8 @@ def test_a_plan_leaves_claimed_objects_out(lake):
 
 @pytest.mark.parametrize("mode", ["merge", "overwrite", "scd2"])
 def test_modes_that_need_the_streams_order_are_refused(tmp_path, mode):
-    lake = SmallLake(tmp_path, plan={"mode": mode, **({"key": ["id"]} if mode != "overwrite" else {})})
+    changes = {"key": ["id"], "sequence": "at"} if mode != "overwrite" else {}
+    lake = SmallLake(tmp_path, plan={"mode": mode, **changes})
     with pytest.raises(ImportFailed, match=f"cannot be imported in parts: mode {mode}"):
         world.part(lake, world.DAYS[0])
 
@@ -245,9 +246,12 @@ def drive(folder, what, **env):
     return finished(started, within_s=60).returncode
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("point", [*BACKFILLS, *EVERY_IMPORT])
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [*((point, 1) for point in BACKFILLS), *((point, count) for point in EVERY_IMPORT for count in (2, 4))],
+)
 def test_kill(tmp_path, point, count):
+    """Everything of an import is passed for the claim, for two batches of the part, and for its end."""
     lake = world.lake_in(tmp_path)
     world.fill(lake)
     code = drive(tmp_path, "part", LAKERAY_FAILPOINTS=f"{point}=kill:{count}")

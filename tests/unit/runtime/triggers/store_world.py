@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lakeray import failpoints
-from lakeray.errors import StoreUnavailable
+from lakeray.errors import StateUnavailable, StoreUnavailable
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.triggers.registered import Files, Registered
 from lakeray.spec.load import load_workflow
@@ -87,7 +87,7 @@ def dying_at(point: str, monkeypatch: pytest.MonkeyPatch):
     """Whatever passes the failpoint is cut off there."""
     monkeypatch.setattr(failpoints, "_ARMED", {point: ("error", 1)})
     monkeypatch.setattr(failpoints, "_PASSES", {})
-    with pytest.raises(StoreUnavailable, match=point):
+    with pytest.raises((StateUnavailable, StoreUnavailable), match=point):
         yield
     monkeypatch.setattr(failpoints, "_ARMED", {})
 
