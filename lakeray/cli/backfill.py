@@ -98,7 +98,7 @@ def start(
         "concurrency": concurrency,
         "reprocess": reprocess.value,
     }
-    from lakeray.lake import utc_now
+    from lakeray.runtime.bench import utc_now
     from lakeray.runtime.durable.triggers.progress import summary_of
 
     with lakes.opened() as lake:
@@ -211,7 +211,7 @@ def _shown(summary: BackfillSummary, *, exit_code: int) -> Reply:
         aside.append(views.quiet(f"Go on: lakeray backfill resume {summary.backfill_id}"))
     if summary.failed and summary.state not in ("running", "cancelling"):
         aside.append(views.warning(f"Do the failed ones again: lakeray backfill retry {summary.backfill_id}"))
-    view = views.stacked([head, views.grid(rows)]) if rows else head  # type: ignore[arg-type]
+    view = views.stacked([head, views.grid(rows)]) if rows else head
     return Reply(document={"backfill": plain(summary)}, view=view, aside=aside, exit_code=exit_code)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from lakeray.cli import lakes, views
 from lakeray.cli.options import File, Json
@@ -110,7 +111,7 @@ def trigger(workflow: Name, *, tenant: Tenant = None, json: Json = False) -> Rep
         begun = _of(lake).trigger(workflow, tenant=tenant)
     said = f"run {begun.run_id}: {begun.state}" + (f", {begun.reason}" if begun.reason else "")
     view = views.warning(said) if begun.state == "skipped" else views.good(said)
-    aside = [views.quiet("It goes on while `lakeray up` stands.")]
+    aside: list[RenderableType] = [views.quiet("It goes on while `lakeray up` stands.")]
     return Reply(document=plain(begun), view=view, aside=aside)
 
 

@@ -126,7 +126,7 @@ def spread(ranges: Sequence[Range], objects: pa.Table, source: Source) -> list[i
     for at in moments:
         place = bisect_right(starts, at) - 1 if at is not None else -1
         end = ranges[place].end
-        if place >= 0 and end is not None and at < end:
+        if at is not None and place >= 0 and end is not None and at < end:
             counts[place] += 1
     return counts
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lakeray.delta.table import TableHandle, open_table, require_table
 from lakeray.errors import ImportFailed
@@ -137,7 +138,7 @@ def _claimed(loop: ImportLoop, handle: TableHandle, wish: Wish) -> Claim:
     return next(claim for claim in active(identity) if claim.owner == wish.owner)
 
 
-def _until(loop: ImportLoop, wanted: Callable[[dict[int, Claim]], bool], said: dict[str, object]) -> None:
+def _until(loop: ImportLoop, wanted: Callable[[dict[int, Claim]], bool], said: dict[str, Any]) -> None:
     """Plan a batch of the stream that says so for as long as the claims in force ask for it."""
     while True:
         loop.context.check_cancelled()

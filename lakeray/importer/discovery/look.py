@@ -76,7 +76,7 @@ def plan(context: ImportContext) -> PlanSummary:
     only.
     """
     handle = open_table(context.table.uri)
-    notes = []
+    notes: list[str] = []
     if handle is not None:
         handle.check_writable(mode=context.mode)
     identity = context.identity(handle) if handle else None

@@ -37,7 +37,7 @@ def messages_of(state: RunState, events: Sequence[e.Event], before: int) -> tupl
     notify = state.definition.document.get("notify")
     if not notify:
         return ()
-    found = []
+    found: list[Message] = []
     for sequence, event in enumerate(events, before + 1):
         for name, data in _told(event, state):
             event_id = f"{state.run_id}/{sequence}"

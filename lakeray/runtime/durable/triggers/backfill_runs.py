@@ -44,6 +44,8 @@ from lakeray.workflow.backfill import Plan, Reprocess
 from lakeray.workflow.partitions import BackfillRefused
 from lakeray.workflow.refusal import Refused
 
+KeptBackfills = list[KeptBackfill]
+BackfillLines = list[BackfillSummary]
 _MOST_AT_ONCE = 1_000
 
 
@@ -216,7 +218,7 @@ class BackfillsOf:
         planned = pure.planned(plan, utc_now(), earlier=[kept.backfill for kept in earlier])
         return KeptBackfill(backfill=planned, tenant=workflow.tenant, principal=self.principal)
 
-    def list(self) -> list[BackfillSummary]:
+    def list(self) -> BackfillLines:
         """All backfills, the newest first."""
         with self._store() as store:
             found = sorted(self._all(store), key=lambda kept: kept.backfill.started_at, reverse=True)
@@ -295,7 +297,7 @@ class BackfillsOf:
         )
         return BackfillRun(work, self)
 
-    def _all(self, store: EventStore) -> list[KeptBackfill]:
+    def _all(self, store: EventStore) -> KeptBackfills:
         registers = kept_backfills(store)
         found = [registers.get(name) for name in registers.names()]
         return [kept for kept in found if kept is not None]
@@ -342,8 +344,8 @@ def _check_imports(workflow: Workflow, plan: Plan) -> None:
 def shown() -> Callable[[BackfillSummary], None]:
     """Shows how far a backfill is: in place where a notebook can, otherwise a line whenever it changes."""
     try:
-        from IPython import get_ipython
-        from IPython.display import display
+        from IPython import get_ipython  # type: ignore[import-not-found]
+        from IPython.display import display  # type: ignore[import-not-found]
     except ImportError:
         notebook = False
     else:

@@ -54,6 +54,7 @@ class Waiting(Summary):
 
 
 WaitingParts = list[Waiting]
+Times = list[datetime]
 
 
 class Begun(Summary):
@@ -129,7 +130,7 @@ class SchedulesOf:
             trigger=lambda state: pure_triggers.resume(state, now),
         )
 
-    def next(self, workflow: str, *, count: int = 5, tenant: str | None = None) -> list[datetime]:
+    def next(self, workflow: str, *, count: int = 5, tenant: str | None = None) -> Times:
         """The next times, in UTC, at which the schedule is due. Raises Refused where the file has none."""
         with self._files() as (_, files):
             schedule = _schedule(files, files.find(workflow, tenant))

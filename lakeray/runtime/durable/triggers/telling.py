@@ -68,8 +68,11 @@ def tell(store: EventStore, file: Registered, name: str, *, cause: str, now: dat
         data=data,
     )
     for message in letters(notify, name, event, now):
-        letter = kept(message)
-        kept_letters(store).change(message.message_id, lambda before, letter=letter: before or letter)
+        _keep(store, kept(message))
+
+
+def _keep(store: EventStore, letter: KeptLetter) -> None:
+    kept_letters(store).change(letter.message_id, lambda before: before or letter)
 
 
 def tell_absence(store: EventStore, file: Registered, fire: Fire, now: datetime) -> None:

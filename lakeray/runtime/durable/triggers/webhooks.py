@@ -149,7 +149,7 @@ def public_address(host: str, port: int, private_hosts: Collection[str]) -> str:
 
 def wait_s(message_id: str, attempts: int) -> float:
     """Seconds before the next try, after so many that failed: longer each time, by chance a bit more or less."""
-    grown = min(_FIRST_S * _GROWTH ** min(attempts - 1, 30), _LAST_S)
+    grown: float = min(_FIRST_S * _GROWTH ** min(attempts - 1, 30), _LAST_S)
     return grown * (1 + _JITTER * (2 * share(f"{message_id}/{attempts}") - 1))
 
 
