@@ -21,6 +21,7 @@ from lakeray.cli import (
     schedules,
     tables,
     unbuilt,
+    up,
 )
 
 _HELP = """Keep Delta tables exactly in step with object storage: every object imported once, every row accounted for.
@@ -51,6 +52,7 @@ _ORDER = (
     "plan",
     "discover",
     "run",
+    "up",
     "runs",
     "schedules",
     "backfill",
@@ -98,6 +100,7 @@ app.command("validate", rich_help_panel=IMPORT)(look.validate)
 app.command("plan", rich_help_panel=IMPORT)(look.plan)
 app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
+app.command("up", rich_help_panel=IMPORT)(up.up)
 app.add_typer(runs.app, name="runs", rich_help_panel=IMPORT)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=IMPORT)
 app.add_typer(backfill.app, name="backfill", rich_help_panel=IMPORT)

@@ -57,6 +57,24 @@ class Done:
     worker_deaths: int = 0
 
 
+def summary_of(manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
+    """What a recorded batch came to."""
+    return BatchSummary(
+        number=manifest.batch,
+        objects=len(manifest.objects),
+        rows=winner.rows,
+        bytes_read=sum(outcome.bytes_read for outcome in winner.outcomes),
+        bytes_written=sum(file.size_bytes for file in winner.files),
+        files=len(winner.files),
+        table_version=version,
+        duration_s=duration_s,
+        won=won,
+        replays=manifest.replays,
+        rows_removed=winner.rows_removed,
+        unnested={child.name: child.rows for child in winner.children},
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Before:
     """What was there before a batch: the table's columns, what is known of the source's, RESTOREs dealt with."""
@@ -124,7 +142,7 @@ class BatchProtocol:
             version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
+        done = summary_of(manifest, winner, version, won=won, duration_s=clock() - started)
         if lost and rules is None:
             self._discard(written, children)
             discard_outputs(outputs)
@@ -136,7 +154,7 @@ class BatchProtocol:
         """Carry on with the result that a child table has already, whoever wrote it."""
         version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=won, duration_s=time.monotonic() - started)
+        done = summary_of(manifest, winner, version, won=won, duration_s=time.monotonic() - started)
         self._ended(done, winner)
         return Done(summary=done, result=winner, phases_s={"commit": done.duration_s})
 
@@ -225,7 +243,7 @@ class BatchProtocol:
         version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
+        summary = summary_of(manifest, winner, version, won=won, duration_s=duration_s)
         return Done(summary=summary, result=winner, phases_s={})
 
     def _merge(
@@ -370,22 +388,6 @@ class BatchProtocol:
         )
         failpoint("after_commit")
         return committed.version, winner, committed.won
-
-    def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
-        return BatchSummary(
-            number=manifest.batch,
-            objects=len(manifest.objects),
-            rows=winner.rows,
-            bytes_read=sum(outcome.bytes_read for outcome in winner.outcomes),
-            bytes_written=sum(file.size_bytes for file in winner.files),
-            files=len(winner.files),
-            table_version=version,
-            duration_s=duration_s,
-            won=won,
-            replays=manifest.replays,
-            rows_removed=winner.rows_removed,
-            unnested={child.name: child.rows for child in winner.children},
-        )
 
     def _discard(self, written: Written, children: Sequence[Child]) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""

@@ -32,6 +32,7 @@ from lakeray.importer.preparation import read_as_text
 from lakeray.importer.protection.masks import task_keys
 from lakeray.importer.provenance import columns as provenance
 from lakeray.importer.quarantine.reprocess import Choice, cannot_reprocess, plan_reprocess
+from lakeray.importer.recording.earlier import earlier_batches
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.recording.tally import Tally
@@ -94,6 +95,11 @@ class ImportLoop:
                 self.tally.note("another importer works on this table too: each batch counts once, whoever finishes it")
                 continue
             return
+
+    def recall(self) -> None:
+        """Count what the run imported before this process: called once, before anything else. Raises RecordLost."""
+        for done in earlier_batches(self.context):
+            self.tally.batch(done, earlier=True)
 
     def reprocess(self, choice: Choice) -> None:
         """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.

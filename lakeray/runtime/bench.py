@@ -60,8 +60,11 @@ class Bench:
         """The import of a step, made when it is first asked for. Raises ConfigError for a secret that is missing."""
         return self.loops.get(name) or self.begin(name, self.stop)
 
-    def begin(self, name: str, stop: threading.Event) -> ImportLoop:
-        """The import of a step as a further attempt has it, which ``stop`` stops; what was counted before stays."""
+    def begin(self, name: str, stop: threading.Event, *, resumed: bool = False) -> ImportLoop:
+        """The import of a step as a further attempt has it, which ``stop`` stops; what was counted before stays.
+
+        ``resumed``: another process may have imported some of it, which counts too. Raises RecordLost.
+        """
         before = self.loops.get(name)
         context = self._context(name, stop)
         self._stops[name] = stop
@@ -75,6 +78,8 @@ class Bench:
                 table: AfterImport(self.table(table), now=self.now, check=check)
                 for table in (context.plan.into, *context.step.unnest)
             }
+            if resumed:
+                loop.recall()
         self.loops[name] = loop
         return loop
 

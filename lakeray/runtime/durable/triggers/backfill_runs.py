@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +21,12 @@ from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.executor import InlineExecutor
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.observability.progress import Observer, Silent
+from lakeray.runtime.background import Background
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.embedded import open_state
 from lakeray.runtime.durable.parts import range_of
-from lakeray.runtime.durable.run import definition_of, narrowed
+from lakeray.runtime.durable.run import Place, definition_of, narrowed
 from lakeray.runtime.durable.triggers.backfilling import DurableBackfill
 from lakeray.runtime.durable.triggers.backfills import (
     OVER,
@@ -49,39 +49,17 @@ BackfillLines = list[BackfillSummary]
 _MOST_AT_ONCE = 1_000
 
 
-class BackfillRun:
+class BackfillRun(Background[BackfillSummary]):
     """A backfill in the background; renders in a notebook."""
 
     def __init__(self, work: DurableBackfill, steer: BackfillsOf) -> None:
-        self._work = work
         self._steer = steer
-        self._result: BackfillSummary | None = None
-        self._error: BaseException | None = None
-        self._ended = threading.Event()
-        threading.Thread(target=self._execute, name=work.backfill_id, daemon=True).start()
+        super().__init__(work)
 
     @property
     def backfill_id(self) -> str:
         """Its id."""
-        return self._work.backfill_id
-
-    @property
-    def summary(self) -> BackfillSummary:
-        """How it stands."""
-        return self._result or self._work.summary()
-
-    @property
-    def done(self) -> bool:
-        """Whether it is over, or paused and nothing of it goes on."""
-        return self._ended.is_set()
-
-    def result(self, timeout: float | None = None) -> BackfillSummary:
-        """Wait until it is over, at most ``timeout`` seconds. Raises TimeoutError, and what stopped it here."""
-        if not self._ended.wait(timeout):
-            raise TimeoutError(f"{self.backfill_id} is still at work after {timeout} s")
-        if self._error is not None:
-            raise self._error
-        return self.summary
+        return self.run_id
 
     def watch(self, *, every_s: float = 1.0) -> BackfillSummary:
         """Show how far it is until it is over: in place in a notebook, line by line on a terminal."""
@@ -95,26 +73,16 @@ class BackfillRun:
         """Begin no further partitions; those that go on go on."""
         return self._steer.pause(self.backfill_id)
 
-    def cancel(self) -> BackfillSummary:
+    def cancel(self) -> None:
         """Begin nothing more, and cancel the runs that go on."""
-        return self._steer.cancel(self.backfill_id)
+        self._steer.cancel(self.backfill_id)
 
     def leave(self) -> None:
         """Stop what is at work here and leave the backfill to the next process."""
-        self._work.cancel()
+        super().cancel()
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()
-
-    def _execute(self) -> None:
-        try:
-            if self._work.settings.ray_address is not None:
-                self._work.cluster.connect()
-            self._result = self._work.execute()
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            self._error = error
-        finally:
-            self._ended.set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +93,7 @@ class BackfillsOf:
     cluster: Cluster
     observer: Observer
     principal: str
+    place: Place
     runnable: Callable[[Any, Sequence[str] | None], Workflow]
 
     def start(
@@ -293,7 +262,11 @@ class BackfillsOf:
 
     def _run(self, backfill_id: str) -> BackfillRun:
         work = DurableBackfill(
-            backfill_id=backfill_id, settings=self.settings, cluster=self.cluster, observer=self.observer
+            backfill_id=backfill_id,
+            settings=self.settings,
+            cluster=self.cluster,
+            observer=self.observer,
+            place=self.place,
         )
         return BackfillRun(work, self)
 

@@ -24,6 +24,8 @@ from lakeray.runtime.durable.embedded import open_state, orchestrator_of
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.runtime.durable.parts import owner_of
+from lakeray.runtime.durable.port import Workers
+from lakeray.runtime.durable.run import Place, here
 from lakeray.runtime.durable.triggers.backfills import (
     OVER,
     Backfills,
@@ -47,13 +49,14 @@ _OWNED_ELSEWHERE_S = 1.0
 class DurableBackfill:
     """``execute`` returns when the backfill is over, is paused and nothing goes on, or ``cancel`` was called here.
 
-    ``seen`` is told how it stands after every look.
+    ``seen`` is told how it stands after every look; ``place`` may have work done elsewhere.
     """
 
     backfill_id: str
     settings: Settings
     cluster: Cluster
     observer: Observer = field(default_factory=Silent)
+    place: Place = here
     seen: Callable[[BackfillSummary], None] = lambda _: None
     now: Callable[[], datetime] = utc_now
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -126,10 +129,10 @@ class DurableBackfill:
         waits = summary.state == "paused" and not summary.running
         return summary.state in OVER or waits or self._stop.is_set()
 
-    def _workers(self, state: RunState) -> LocalWorkers:
+    def _workers(self, state: RunState) -> Workers:
         beats = Beats(self.observer)
         bench = self._bench(state.definition.document, state.run_id, beats)
-        return LocalWorkers(bench=bench, beats=beats, clock=self.now)
+        return self.place(LocalWorkers(bench=bench, beats=beats, clock=self.now), state)
 
     def _bench(self, document: dict[str, Any], run_id: str, observer: Observer) -> Bench:
         return Bench(
