@@ -16,7 +16,7 @@ from functools import partial
 
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError, place_of
-from lakeray.importer.claims.take import Wish, import_part
+from lakeray.importer.claims.take import Wish, import_part, withdraw_part
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
@@ -137,10 +137,12 @@ class Bench:
         assert step.maintain is not None
         return maintain(step.maintain, self.table(step.maintain.table), check=check or self.check_cancelled)
 
-    def withdraw_once(self, name: str) -> BatchSummary | None:
+    def withdraw_once(self, name: str, *, part: Wish | None = None) -> BatchSummary | None:
         """Take the rows of this run's batches out again, in one commit; None when nothing of them is there."""
         known = self.loops.get(name)
         context = known.context if known is not None else self._context(name, self.stop)
+        if part is not None:
+            return withdraw_part(context, part, run_id=self.run_id, fate="compensated")
         return withdraw(context, run_id=self.run_id, fate="compensated")
 
     def told(self, name: str, error: ErrorSummary | None) -> None:

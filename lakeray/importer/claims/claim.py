@@ -127,6 +127,8 @@ def _fold(identity: ImportId, number: int, batches: int) -> None:
         "batch": pa.array([number] * count, pa.int64()),
         "provenance": pa.array([False] * count),
         "replays": pa.nulls(count, pa.int64()),
+        "takes": pa.nulls(count, pa.int64()),
+        "rows_removed": pa.nulls(count, pa.int64()),
     }
     columns = [same[name] if name in same else rows[name] for name in SCHEMA.names]
     widen_ledger(identity)

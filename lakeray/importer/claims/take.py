@@ -27,9 +27,11 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.discovery.difference import rested_difference
 from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.loop import ClaimOver, ImportLoop, Overtaken
-from lakeray.importer.manifest import PlannedObject, load_manifest
+from lakeray.importer.manifest import Fate, PlannedObject, load_manifest
+from lakeray.importer.provenance.withdraw import withdraw
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, record_committed
+from lakeray.importer.recording.summary import BatchSummary
 from lakeray.objects import ObjectInfo
 
 _PATIENCE_S = 30.0
@@ -114,6 +116,15 @@ def free_claims(context: ImportContext, prefix: str) -> None:
     for claim in active(context.identity(require_table(context.table.uri))):
         if claim.owner.startswith(prefix):
             give_up(context, claim)
+
+
+def withdraw_part(context: ImportContext, wish: Wish, *, run_id: str, fate: Fate) -> BatchSummary | None:
+    """Take out again what a run has imported of a part so far (see ``withdraw``): for as long as the claim is in force.
+    Behind its end the rows do not say any more which batch of the stream they belong to, and ImportFailed says so.
+    """
+    claims = active(context.identity(require_table(context.table.uri))) if open_table(context.table.uri) else []
+    mine = next((replace(context, claim=claim) for claim in claims if claim.owner == wish.owner), context)
+    return withdraw(mine, run_id=run_id, fate=fate) if open_table(context.table.uri) else None
 
 
 def _claimed(loop: ImportLoop, handle: TableHandle, wish: Wish) -> Claim:

@@ -162,7 +162,7 @@ class LocalWorkers:
 
     def _undone(self, job: Job, work: t.Compensate, stop: threading.Event) -> Any:
         if work.plan.compensate == "withdraw":
-            done = self.bench.withdraw_once(work.step)
+            done = self.bench.withdraw_once(work.step, part=part_of_run(job.state.arguments))
             return None if done is None else {"batch": done.number, "rows_removed": done.rows_removed}
         assert work.plan.compensate is not None
         context = self._context(job, stop, work.idempotency_key, work.output)

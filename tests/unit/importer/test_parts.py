@@ -19,7 +19,7 @@ from lakeray.failpoints import BACKFILLS, EVERY_IMPORT
 from lakeray.importer.claims import take
 from lakeray.importer.claims.claim import active
 from lakeray.importer.claims.ranges import Range, moment
-from lakeray.importer.claims.take import ClaimHeld, Wish, free_claims, give_up, import_part
+from lakeray.importer.claims.take import ClaimHeld, Wish, free_claims, give_up, import_part, withdraw_part
 from lakeray.importer.claims.view import seen_by_stream
 from lakeray.importer.discovery.look import plan
 from lakeray.importer.discovery.source import open_listing
@@ -163,6 +163,43 @@ def test_what_is_given_up_in_the_middle_is_the_streams(tmp_path, point):
     assert world.claims(lake) == []
     lake.run()
     assert world.found(lake) == world.expected(lake)
+
+
+def test_what_a_part_has_imported_can_be_taken_out_while_it_is_claimed(tmp_path):
+    lake = world.lake_in(tmp_path)
+    lake.table = {"provenance": True}
+    world.fill(lake)
+    lake.run()
+    world.fill(lake, objects=5, name="more")
+    loop = ImportLoop(replace(lake.context(), run_id="backfill 1"))
+    wish = Wish(owner="backfill 1", range=world.of(world.DAYS[1]))
+    with suppress(ZeroDivisionError):
+        import_part(_Hands(loop), wish)
+    before = lake.count()
+    done = withdraw_part(lake.context(), wish, run_id="backfill 1", fate="compensated")
+    assert done is not None
+    assert done.rows_removed == before - lake.count() == 10
+    free_claims(lake.context(), "backfill 1")
+    lake.run()
+    assert world.found(lake) == world.expected(lake)
+    world.part(lake, world.DAYS[2])
+    world.fill(lake, objects=1, days=(world.DAYS[2],), name="last")
+    world.part(lake, world.DAYS[2], owner="backfill 3")
+    with pytest.raises(ImportFailed, match="do not say where they came from"):
+        withdraw_part(lake.context(), replace(wish, owner="backfill 3"), run_id="backfill 3", fate="compensated")
+
+
+class _Hands(_Stops):
+    """One whose part dies when everything is imported, before it is handed over."""
+
+    def part(self, claim):
+        part = self._loop.part(claim)
+
+        def close():
+            raise ZeroDivisionError
+
+        part.close = close
+        return part
 
 
 def test_a_ledger_that_is_rebuilt_knows_what_was_imported_under_claims(lake):

@@ -307,6 +307,11 @@ def _check_imports(workflow: Workflow, plan: Plan) -> None:
                 f"step {name} cannot be imported in parts: {reason}",
                 hint="name another step with --step; `lakeray run` imports all that is there",
             )
+        if plan.step is None and context.step.compensate == "withdraw":
+            raise BackfillRefused(
+                f"step {name} says compensate: withdraw, which cannot be kept once its partition is handed over",
+                hint=f"backfill it alone: --step {name}",
+            )
         if plan.values and not plan.by:
             raise BackfillRefused(
                 f"nothing says which objects of step {name} belong to a value",
