@@ -1,4 +1,4 @@
-"""A world for every test here."""
+"""A world for every test here, on both stores."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import pytest
 from tests.unit.runtime.triggers.store_world import World
 
 
-@pytest.fixture
-def world(tmp_path) -> Iterator[World]:
-    world = World(tmp_path)
+@pytest.fixture(params=["sqlite", "redis"])
+def world(request, tmp_path) -> Iterator[World]:
+    uri = None
+    if request.param == "redis":
+        import redis
+
+        uri = request.getfixturevalue("redis_server").url
+        with redis.Redis.from_url(uri) as client:
+            client.flushall()
+    world = World(tmp_path, uri)
     yield world
     world.store.close()

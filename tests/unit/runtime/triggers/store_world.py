@@ -16,7 +16,7 @@ from lakeray.errors import StateUnavailable, StoreUnavailable
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.triggers.registered import Files, Registered
 from lakeray.spec.load import load_workflow
-from lakeray.state import EventStore, RunHead, open_event_store
+from lakeray.state import EventStore, RunHead, open_event_store, shard_of
 from lakeray.workflow import commands as c
 from lakeray.workflow.compile import compile_definition
 from lakeray.workflow.decide import decided
@@ -39,9 +39,9 @@ class AtOnce(Executor):
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
-        self.store: EventStore = open_event_store(f"sqlite:///{folder}/state.db", shards=1)
-        self.lease = self.store.lease(0, "owner", 3600)
+    def __init__(self, folder: Path, uri: str | None = None) -> None:
+        self.store: EventStore = open_event_store(uri or f"sqlite:///{folder}/state.db", shards=2 if uri else 1)
+        self.leases = [self.store.lease(shard, "owner", 3600) for shard in range(self.store.shards)]
         self.now = NOW
 
     def clock(self) -> datetime:
@@ -56,7 +56,7 @@ class World:
 
     def own(self) -> list[RunHead]:
         """Hear what was sent, as an owner does; the runs that there are, the oldest first."""
-        for sent in self.store.received(0, 1000):
+        for sent in [each for shard in range(self.store.shards) for each in self.store.received(shard, 1000)]:
             try:
                 self.tell(sent.run_id, c.decode_command(sent.data))
             finally:
@@ -68,7 +68,10 @@ class World:
         done = decided(before, command)
         if done.events:
             expected = before.sequence if before is not None else 0
-            self.store.append(journal.append_of(done.state, done.events, expected=expected, epoch=self.lease.epoch))
+            self.store.append(journal.append_of(done.state, done.events, expected=expected, epoch=self._epoch(run_id)))
+
+    def _epoch(self, run_id: str) -> int:
+        return self.leases[shard_of(run_id, self.store.shards)].epoch
 
     def end(self, run_id: str, *, failed: bool = False) -> None:
         """The run's only step is done."""

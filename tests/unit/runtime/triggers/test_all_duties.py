@@ -32,7 +32,8 @@ def test_from_a_file_to_the_end_of_its_run(world):
     plain = load_workflow("workflow: x\nsteps: {a: {python: 'm:f'}}")
     assert register(world.store, plain, world.now) == []
     world.passes(minutes=1, seconds=1)
-    world.store.release(world.lease)
+    for lease in world.leases:
+        world.store.release(lease)
     settings = Settings(executor="inline")
     workers = DurableBackfill(backfill_id="", settings=settings, cluster=Cluster(settings))._workers
     owner = Orchestrator(world.store, owner="up", clock=world.clock, adopt=workers)
