@@ -51,7 +51,7 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate == "withdraw" and history:
         yield (*here, "compensate"), "withdraw is not built yet for mode scd2"
-    for option in ("queue", "breaker", "resources"):
+    for option in ("queue", "breaker"):
         if getattr(step, option):
             yield (*here, option), f"{option} is not built yet"
 

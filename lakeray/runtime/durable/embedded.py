@@ -42,26 +42,28 @@ _LOCK = threading.Lock()
 
 def open_state(uri: str) -> EventStore:
     """The store at ``uri``; a relative file is taken from the working directory. Owns nothing."""
-    return open_event_store(_absolute(uri), shards=_SHARDS_OF_A_FILE) if _is_file(uri) else open_event_store(uri)
+    return open_event_store(absolute(uri), shards=_SHARDS_OF_A_FILE) if is_file(uri) else open_event_store(uri)
 
 
-def _is_file(uri: str) -> bool:
+def is_file(uri: str) -> bool:
+    """Whether the state is a file, which one process owns."""
     return uri.startswith("sqlite:///")
 
 
-def _absolute(uri: str) -> str:
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if _is_file(uri) else uri
+def absolute(uri: str) -> str:
+    """The address, which means the same in every working directory of this machine."""
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if is_file(uri) else uri
 
 
 def patience_s(uri: str) -> float:
     """Seconds after which an owner that is still there is alive."""
-    return WAIT_FOR_OWNER_S if _is_file(uri) else WAIT_FOR_OWNER_S + LEASE_S
+    return WAIT_FOR_OWNER_S if is_file(uri) else WAIT_FOR_OWNER_S + LEASE_S
 
 
 @contextmanager
 def orchestrator_of(uri: str, clock: Callable[[], datetime], *, wait_s: float | None = None) -> Iterator[Orchestrator]:
     """The orchestrator of the state, which this process owns meanwhile. Raises LeaseHeld, naming who owns it."""
-    key = _absolute(uri)
+    key = absolute(uri)
     shared = _enter(key, uri, clock, time.monotonic() + (patience_s(uri) if wait_s is None else wait_s))
     try:
         yield shared.orchestrator

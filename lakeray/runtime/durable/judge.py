@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from lakeray.gates.evaluate import LOOK_AGAIN_S, evaluate
+from lakeray.gates.evaluate import LOOK_AGAIN_S, Leaf, Look, evaluate
 from lakeray.gates.functions import ImportedFunctions
-from lakeray.gates.judgement import Judgement, JudgementUnreadable
+from lakeray.gates.judgement import ApprovalNeed, Evidence, Judgement, JudgementUnreadable
 from lakeray.gates.judgement import decode as decode_judgement
 from lakeray.runtime.durable.facts import facts_of, table_facts
 from lakeray.spec.model import Workflow
@@ -17,6 +19,8 @@ from lakeray.workflow import commands as c
 from lakeray.workflow.events import Need
 from lakeray.workflow.state import RunState
 from lakeray.workflow.todo import JudgeCondition, JudgeGate
+
+_LOOKS_AT_ONCE = 8
 
 
 def judge_gate(work: JudgeGate, state: RunState, workflow: Workflow, now: datetime) -> c.ReportVerdict:
@@ -32,7 +36,7 @@ def judge_gate(work: JudgeGate, state: RunState, workflow: Workflow, now: dateti
         tables=table_facts(condition, workflow, now),
     )
     functions, earlier = ImportedFunctions(None), judgement_in(work.evidence)
-    judged = evaluate(condition, facts, functions=functions, earlier=earlier)
+    judged = evaluate(condition, facts, functions=functions, earlier=earlier, each=_side_by_side)
     return c.ReportVerdict(
         at=now,
         step=work.step,
@@ -68,7 +72,7 @@ def judge_condition(work: JudgeCondition, state: RunState, workflow: Workflow, n
     assert condition is not None
     own = (work.step, work.output) if work.side == "ensures" else None
     facts = facts_of(state, now=now, opened_at=now, deadline=now, own=own, tables=table_facts(condition, workflow, now))
-    judged = evaluate(condition, facts, functions=ImportedFunctions(None))
+    judged = evaluate(condition, facts, functions=ImportedFunctions(None), each=_side_by_side)
     return c.ReportCondition(
         at=now,
         step=work.step,
@@ -77,6 +81,15 @@ def judge_condition(work: JudgeCondition, state: RunState, workflow: Workflow, n
         verdict=judged.verdict.value,
         evidence=msgspec.to_builtins(judged),
     )
+
+
+def _side_by_side(look: Look, leaves: Iterable[Leaf]) -> Iterable[tuple[Evidence, ApprovalNeed | None]]:
+    """Looks at conditions at the same time, as one may wait long for a function of the user."""
+    listed = list(leaves)
+    if len(listed) == 1:
+        return [look(listed[0])]
+    with ThreadPoolExecutor(min(_LOOKS_AT_ONCE, len(listed))) as pool:
+        return list(pool.map(look, listed))
 
 
 def judgement_in(evidence: Any) -> Judgement | None:

@@ -251,7 +251,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
         ),
         ("import: {from: r, into: t}, queue: {key: t}", "", "steps.s.queue: queue is not built"),
         ("import: {from: r, into: t}, breaker: lake", "", "steps.s.breaker: breaker is not built"),
-        ("import: {from: r, into: t}, resources: {num_cpus: 2}", "", "steps.s.resources: resources is not built"),
     ],
 )
 def test_each_part_that_is_not_built_is_named(step, source, refused):
