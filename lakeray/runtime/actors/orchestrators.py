@@ -34,11 +34,16 @@ AFTER_GRACE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which of how many orchestrators one is, whom it asks for verdicts, how long its work has to end."""
+    """Which of how many orchestrators one is, the name of the actor that it asks for verdicts, how long its work has to
+    end.
+
+    A name, as Ray holds arguments with handles in its object store, which a restart of the actor cannot rely on
+    (https://github.com/ray-project/ray/issues/53727).
+    """
 
     number: int
     of: int
-    gates: Any
+    gates: str
     grace_s: float
 
 
@@ -107,12 +112,14 @@ class OrchestratorActor:
             return
 
     def _crew(self) -> Crew:
+        import ray
+
         slots, streams = Cluster(self._settings).slots, Streams()
         return Crew(
             settings=self._settings,
             streams=streams,
             warm=Warm(streams, max(_LEAST_WARM, math.ceil(slots / self._place.of))),
-            gates=self._place.gates,
+            gates=ray.get_actor(self._place.gates),
             grace_s=self._place.grace_s,
         )
 
@@ -122,7 +129,7 @@ class OrchestratorActor:
         os._exit(1)
 
 
-def start_orchestrators(settings: Settings, count: int, gates: Any, *, grace_s: float, name: str) -> list[Any]:
+def start_orchestrators(settings: Settings, count: int, gates: str, *, grace_s: float, name: str) -> list[Any]:
     """Handles of ``count`` orchestrators, which Ray knows as ``name``-orchestrator-0 and so on."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
