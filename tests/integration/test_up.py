@@ -40,7 +40,7 @@ def named(title: str) -> bool:
     """Whether Ray knows a task by this name, as its dashboard does."""
     import ray
 
-    return any(title in event["name"] for event in ray.timeline())
+    return any(event["cat"] == f"task::{title}" for event in ray.timeline())
 
 
 @pytest.fixture
