@@ -25,6 +25,7 @@ _DEFAULTS = {
     "LAKERAY_POLL_INTERVAL": "1s",
     "LAKERAY_LOG_FORMAT": "text",
     "LAKERAY_METRICS_FILE": "",
+    "LAKERAY_PRIVATE_HOSTS": "",
 }
 VARIABLES = (*_DEFAULTS, "LAKERAY_DEBUG", "LAKERAY_FAILPOINTS")
 """Every variable of the environment that lakeray looks at, beside those of Ray and of the clouds."""
@@ -61,6 +62,9 @@ class Settings:
     metrics_file: str | None = None
     """``LAKERAY_METRICS_FILE``: a local file that always holds the current metrics in Prometheus' text format, for node
     exporter's textfile collector. Default: none."""
+    private_hosts: tuple[str, ...] = ()
+    """``LAKERAY_PRIVATE_HOSTS``: hosts, divided by commas, that webhooks may reach although their addresses are
+    loopback, private or link-local. Default: none."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -76,6 +80,7 @@ class Settings:
             executor=_one_of("LAKERAY_EXECUTOR", values, get_args(ExecutorKind)),
             log_format=_one_of("LAKERAY_LOG_FORMAT", values, get_args(LogFormat)),
             metrics_file=values["LAKERAY_METRICS_FILE"] or None,
+            private_hosts=tuple(filter(None, (host.strip() for host in values["LAKERAY_PRIVATE_HOSTS"].split(",")))),
         )
 
 

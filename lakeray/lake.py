@@ -36,9 +36,12 @@ from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.durable.run import DurableRun, narrowed
 from lakeray.runtime.durable.runs import RunsOf
+from lakeray.runtime.durable.triggers.backfill_runs import BackfillRun, BackfillsOf
+from lakeray.runtime.durable.triggers.manage import SchedulesOf
+from lakeray.runtime.durable.triggers.posting import post_notice
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
-from lakeray.runtime.run import WorkflowRun
+from lakeray.runtime.run import WorkflowRun, watchable
 from lakeray.runtime.summary import RunSummary
 from lakeray.runtime.up import Up, UpSummary
 from lakeray.runtime.upkeep import TableOf
@@ -109,7 +112,7 @@ class Lake:
         """
         workflow = self._runnable(file, steps)
         if continuous:
-            _watchable(workflow, steps)
+            watchable(workflow, steps)
             return Run(self._watching(workflow, steps))
         return Run(self._durable(workflow=narrowed(workflow, steps)))
 
@@ -155,6 +158,35 @@ class Lake:
         return RunsOf(
             state=self._settings.state, principal=getpass.getuser(), now=utc_now, new=self._durable, start=Run
         )
+
+    @property
+    def schedules(self) -> SchedulesOf:
+        """What makes runs begin by themselves while `lakeray up` stands: schedules and triggers of registered files."""
+        return SchedulesOf(
+            state=self._settings.state, principal=getpass.getuser(), now=utc_now, runnable=self._runnable
+        )
+
+    def notify(self, uri: str) -> None:
+        """Say that an object is new, to the arrival triggers with `posted: true` whose source it belongs to."""
+        post_notice(self._settings.state, uri, utc_now())
+
+    @property
+    def backfills(self) -> BackfillsOf:
+        """All backfills of the state: to begin, to look at, to steer, to go on with."""
+        return BackfillsOf(
+            settings=self._settings,
+            cluster=self._cluster,
+            observer=self._observer,
+            principal=getpass.getuser(),
+            place=placing(self._settings, self._cluster),
+            runnable=self._runnable,
+        )
+
+    def backfill(self, file: File, **asked: Any) -> BackfillRun:
+        """Run the workflow, or a ``step`` of it, for each partition of a range of time (``start``, ``end``, ``every``)
+        or of a list (``values``); returns at once. See ``BackfillsOf.start`` for all that can be asked.
+        """
+        return self.backfills.start(file, **asked)
 
     def _watching(self, workflow: Workflow, steps: list[str] | None) -> WorkflowRun:
         return WorkflowRun(
@@ -342,16 +374,6 @@ def _one(workflow: Workflow, step: str | None) -> str:
             f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}"
         )
     return imports[0]
-
-
-def _watchable(workflow: Workflow, steps: Sequence[str] | None) -> None:
-    """A gate that nobody stands at must not be passed by watching on."""
-    for name, step in workflow.steps.items():
-        if (steps is None or name in steps) and step.kind not in ("import", "maintain"):
-            raise SpecError(
-                f"step {name} is of kind {step.kind}, which a run that keeps watching cannot do",
-                hint="run without --continuous, or name the import steps that may go on by themselves with --step",
-            )
 
 
 def _known(names: Sequence[str], known: Any, noun: str) -> None:

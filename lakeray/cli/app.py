@@ -7,7 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lakeray.cli import demo, environment, keys, ledger, look, outputs, quarantine, run, runs, tables, unbuilt, up
+from lakeray.cli import (
+    backfill,
+    demo,
+    environment,
+    keys,
+    ledger,
+    look,
+    outputs,
+    quarantine,
+    run,
+    runs,
+    schedules,
+    tables,
+    unbuilt,
+    up,
+)
 
 _HELP = """Keep Delta tables exactly in step with object storage: every object imported once, every row accounted for.
 
@@ -39,6 +54,8 @@ _ORDER = (
     "run",
     "up",
     "runs",
+    "schedules",
+    "backfill",
     "ledger",
     "quarantine",
     "tables",
@@ -85,6 +102,8 @@ app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
 app.command("up", rich_help_panel=IMPORT)(up.up)
 app.add_typer(runs.app, name="runs", rich_help_panel=IMPORT)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=IMPORT)
+app.add_typer(backfill.app, name="backfill", rich_help_panel=IMPORT)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=LOOK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=LOOK)
 app.add_typer(outputs.app, name="outputs", rich_help_panel=LOOK)

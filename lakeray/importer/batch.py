@@ -16,8 +16,9 @@ import pyarrow as pa
 from lakeray.delta.commit import commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, open_table
-from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.errors import TableError
 from lakeray.failpoints import failpoint
+from lakeray.importer.claims import claim as claims
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import Manifest
@@ -174,11 +175,14 @@ class BatchProtocol:
             pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
             if winner.reprocessed is None:
                 quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+                part = claims.part_of(identity, winner.replays).step
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=part, before=claims.EVERY_BATCH)
             quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:
             quarantine.forget_loads(uri, gone, pipeline=str(identity.pipeline), step=identity.step)
         tombstones.record(identity, winner)
+        claims.record(identity, winner.batch, winner.claims)
         failpoint("after_tombstones")
         if winner.quarantine_files:
             quarantine.prepare(uri, beside=identity.table_uri, properties=KEEP_LOG)
@@ -204,7 +208,8 @@ class BatchProtocol:
         failpoint("after_ledger_commit")
 
     def abandon(self, manifest: Manifest, *, reason: str, last: Result | None) -> Done:
-        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``.
+        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``. Whether it
+        was that, or committed by an import in the meantime, the result says.
 
         What ``last``, the batch before, knew of schema and RESTOREs is passed on.
         """
@@ -231,20 +236,14 @@ class BatchProtocol:
             schema_state=last.schema_state if last else {},
             replays=manifest.replays,
             restores_checked=last.restores_checked if last else 0,
-            abandoned=True,
+            abandoned=not manifest.claims,
+            claims=manifest.claims,
         )
-        uri = self._context.table.uri
         store_result(self._identity, result)
         version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
         summary = summary_of(manifest, winner, version, won=won, duration_s=duration_s)
-        if winner.name != result.name:
-            raise ExactlyOnceError(
-                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
-                uri=uri,
-                hint="look at `lakeray ledger show`",
-            )
         return Done(summary=summary, result=winner, phases_s={})
 
     def _merge(

@@ -153,8 +153,8 @@ class FixedWidth:
         right = np.ones(len(bytes_), dtype=bool)
         for place, byte in self._literals:
             right &= bytes_[:, place] == byte
-        for place in self._digits.values():
-            for column in range(place.start, place.stop):
+        for digits in self._digits.values():
+            for column in range(digits.start, digits.stop):
                 right &= bytes_[:, column] - _ZERO <= _NINE - _ZERO  # uint8: what is below wraps around
         return right
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lakeray
@@ -27,11 +28,19 @@ def begin(store: EventStore, file: Any, run_id: str, within_s: float = 60) -> No
 class Standing:
     """Over one state; not ``driven``: by somebody else. ``said`` is what it told."""
 
-    def __init__(self, state: str, *, driven: bool = True, ray_address: str | None = None, **wishes: Any) -> None:
+    def __init__(
+        self,
+        state: str,
+        *,
+        driven: bool = True,
+        ray_address: str | None = None,
+        files: Sequence[str] = (),
+        **wishes: Any,
+    ) -> None:
         self.said: list[dict[str, Any]] = []
         self.store: EventStore = open_state(state)
         lake = lakeray.connect(settings=Settings(cpus=2, state=state, ray_address=ray_address))
-        self.up = lake.up(say=self.said.append, grace_s=2, **wishes) if driven else None
+        self.up = lake.up(*files, say=self.said.append, grace_s=2, **wishes) if driven else None
 
     def begin(self, file: Any, run_id: str) -> None:
         if self.up is not None and self.up.done:

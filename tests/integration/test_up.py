@@ -146,6 +146,32 @@ steps:
     eventually(lambda: not Path(f"/proc/{pid}").exists(), 60)
 
 
+def test_runs_begin_by_themselves_and_a_backfill_goes_on_beside_them(ray_lake: Any, tmp_path: Path) -> None:
+    """A file that is handed to `lakeray up` is registered: new objects begin a run. A backfill, asked for by another
+    process, is driven here.
+    """
+    lake = SampleLake(root=str(tmp_path / "lake"), folder=tmp_path, batch_objects=4)
+    for number in range(6):
+        lake.add(f"{number:02d}.json")
+    file = tmp_path / "triggered.yaml"
+    file.write_text("triggers: {came: {arrival: {source: raw, every: 1s}}}\n" + Path(lake.workflow).read_text())
+    state = f"sqlite:///{tmp_path}/state.db"
+    stood = Standing(state, files=[str(file)])
+    try:
+        eventually(lambda: [head for head in stood.store.runs().runs if head.ended_at], 60)
+        lake.check()
+        lake.add("late.json")
+        eventually(lambda: len([head for head in stood.store.runs().runs if head.ended_at]) == 2, 60)
+        lake.check()
+        other = lakeray.connect(settings=Settings(cpus=2, state=state))
+        backfill = other.backfill(lake.workflow, start="2000-01-01", end="2099-12-31", every="50 years")
+        assert backfill.result(timeout=120).succeeded == 2
+        lake.check()
+    finally:
+        stood.leave()
+    assert any("trigger came" in said["event"] for said in stood.said)
+
+
 def test_several_orchestrators_over_a_file_are_refused(ray_lake: Any, tmp_path: Path) -> None:
     lake = lakeray.connect(settings=Settings(cpus=2, state=f"sqlite:///{tmp_path}/state.db"))
     with pytest.raises(ConfigError, match="2 orchestrators cannot share an embedded state"):

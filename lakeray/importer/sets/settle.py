@@ -238,9 +238,10 @@ class Settling:
         refusal = None
         if refused is not None:
             rule, reason = refused
+            identity = context.identity(self.handle)
             origin = quarantine.Origin(
-                pipeline=str(context.identity(self.handle).pipeline),
-                step=context.step_name,
+                pipeline=str(identity.pipeline),
+                step=identity.step,
                 batch=self.manifest.batch,
                 run_id=context.run_id,
                 now=self.manifest.created_at,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from lakeray.errors import StateFormat
+from lakeray.runtime.durable.notices import messages_of
 from lakeray.state import Answer, Append, EventStore, NewEvent, RunHead, Snapshot
 from lakeray.workflow import codec
 from lakeray.workflow.events import Event
@@ -55,6 +56,7 @@ def append_of(
         events=tuple(_stored(event) for event in events),
         head=head_of(state),
         answers=tuple(answers),
+        messages=messages_of(state, events, expected),
     )
 
 

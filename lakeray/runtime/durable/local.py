@@ -20,6 +20,7 @@ from lakeray.runtime.durable.calls import call_step, failure_of
 from lakeray.runtime.durable.context import StepContext
 from lakeray.runtime.durable.judge import judge_condition, judge_gate, unjudged
 from lakeray.runtime.durable.outcome import output_of_import
+from lakeray.runtime.durable.parts import part_of_run
 from lakeray.runtime.durable.paths import items_at
 from lakeray.runtime.durable.port import Job, passage_of
 from lakeray.runtime.durable.threads import WarmThreads
@@ -134,7 +135,7 @@ class LocalWorkers:
         with self.beats.of(work.step, job, self.clock):
             try:
                 self.bench.begin(work.step, stop, resumed=work.begun or work.attempt > 1)
-                self.bench.import_once(work.step)
+                self.bench.import_once(work.step, part=part_of_run(job.state.arguments))
             except LakerayError:
                 raise
             except Exception as error:
@@ -165,7 +166,7 @@ class LocalWorkers:
 
     def _undone(self, job: Job, work: t.Compensate, stop: threading.Event) -> Any:
         if work.plan.compensate == "withdraw":
-            done = self.bench.withdraw_once(work.step)
+            done = self.bench.withdraw_once(work.step, part=part_of_run(job.state.arguments))
             return None if done is None else {"batch": done.number, "rows_removed": done.rows_removed}
         assert work.plan.compensate is not None
         context = self._context(job, stop, work.idempotency_key, work.output)

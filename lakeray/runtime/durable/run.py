@@ -117,7 +117,8 @@ class DurableRun:
         for shard in range(orchestrator.store.shards):
             for head in orchestrator.store.active(shard):
                 mine = (head.tenant, head.workflow) == (definition.tenant, definition.workflow)
-                if not mine or head.parent is not None or orchestrator.state(head.run_id) is not None:
+                begun_by_others = head.parent is not None or "backfill" in head.labels
+                if not mine or begun_by_others or orchestrator.state(head.run_id) is not None:
                     continue
                 left = journal.load(orchestrator.store, head.run_id)
                 if left is not None and left.definition_hash == digest:
@@ -154,8 +155,7 @@ class DurableRun:
             run_id=state.run_id,
             now=self.now,
         )
-        local = LocalWorkers(bench=bench, beats=beats, clock=self.now, threads=self._threads)
-        return self.place(local, state)
+        return self.place(LocalWorkers(bench=bench, beats=beats, clock=self.now, threads=self._threads), state)
 
     def _heard(self, state: RunState, events: Sequence[e.Event]) -> None:
         self._state = state
