@@ -64,6 +64,7 @@ class Up:
     run_id: str = field(default_factory=lambda: f"lakeray-{uuid.uuid4().hex[:6]}")
     _stop: threading.Event = field(default_factory=threading.Event)
     _actors: list[Any] = field(default_factory=list)
+    _gates: Any = None
     _standing: dict[int, str] = field(default_factory=dict)
     _duties: list[str] = field(default_factory=list)
     _left: list[str] = field(default_factory=list)
@@ -84,7 +85,8 @@ class Up:
             duties = [duty for make in DUTIES for duty in make(store, self.now)]
             self._duties = [duty.name for duty in duties]
             self.cluster.connect()
-            gates = start_gate_controller(self.run_id)
+            gates = f"{self.run_id}-gates"
+            self._gates = start_gate_controller(gates)
             self._actors = start_orchestrators(self.settings, count, gates, grace_s=self.grace_s, name=self.run_id)
             for workflow in self.workflows:
                 self._register(store, workflow)
@@ -156,7 +158,7 @@ class Up:
                 ray.get(left, timeout=self.grace_s + AFTER_GRACE_S + _LAST_ANSWER_S)
         with suppress(RayError, LakerayError):
             self._look()
-        for actor in self._actors:
+        for actor in (*self._actors, self._gates):
             ray.kill(actor)
 
 
