@@ -108,6 +108,10 @@ STATE = {
 RUNS = {
     "before_effect": "the history says that a worker has the work, which it does not have yet",
     "after_effect": "the work is done, the run was not told",
+    "before_compensation": "the history says that a worker undoes a step, which it has not begun",
+    "after_compensation": "a step is undone, the run was not told",
+    "before_gate": "a gate or a condition is to be judged, nobody has begun",
+    "after_gate": "a verdict is there, the run was not told",
 }
 """Those of every step of a run, beside the store's before and after each append."""
 TRIGGERS = {

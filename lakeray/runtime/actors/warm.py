@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lakeray.runtime.actors.order import Doing, Order
@@ -106,7 +107,7 @@ class Warm:
             stream = call.worker.do.options(num_returns="streaming", concurrency_group="do", name=call.title).remote(
                 call.order
             )
-            self._streams.follow(stream, call.heard, lambda error, call=call: self._over(call, error))
+            self._streams.follow(stream, call.heard, partial(self._over, call))
 
     def _over(self, call: Call, error: BaseException | None) -> None:
         with self._lock:

@@ -13,7 +13,9 @@ _END = (e.StepSucceeded, e.StepFailed, e.StepDeadLettered, e.StepSkipped, e.Step
 
 @dataclass
 class Chronicle:
-    """``notes`` are sentences by step; ``began`` and ``ended`` instants by step, of its last time."""
+    """``notes`` are sentences by step ("" for the whole run); ``began`` and ``ended`` instants by step, of its last
+    time.
+    """
 
     began: dict[str, datetime] = field(default_factory=dict)
     ended: dict[str, datetime] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Chronicle:
         elif isinstance(event, e.ApprovalGiven):
             said = "approved" if event.approve else "rejected"
             return event.step, f"{event.principal} {said} it" + (f": {event.comment}" if event.comment else "")
+        elif isinstance(event, e.RunPaused) and event.reason:
+            return "", f"paused: {event.reason}"
         return None
 
 

@@ -6,7 +6,7 @@ has it, so that a death is known for one, and a short step costs one append.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,13 @@ class Asked:
     command: c.Command
     reply: Future[RunState] | None = None
     sent: Sent | None = None
+
+
+def refuse(asked: Iterable[Asked], error: LakerayError) -> None:
+    """Tell callers in this process why nothing becomes of what they asked."""
+    for each in asked:
+        if each.reply is not None and not each.reply.done():
+            each.reply.set_exception(error)
 
 
 @dataclass
@@ -78,8 +85,9 @@ def take_turn(
         return taken
     while _look(taken, now, at_work, workers, owner):
         pass
-    named = {work.key for work in t.todo(taken.state, now)}
-    taken.stop.extend(key for key in at_work if key not in named and key not in taken.stop)
+    if at_work:
+        named = {work.key for work in t.todo(taken.state, now)}
+        taken.stop.extend(key for key in at_work if key not in named and key not in taken.stop)
     return taken
 
 

@@ -17,11 +17,14 @@ from datetime import datetime
 from pathlib import Path
 
 from lakeray.errors import LeaseHeld
+from lakeray.runtime.durable.leases import LEASE_S
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.state import EventStore, open_event_store
 
 WAIT_FOR_OWNER_S = 10.0
-"""Seconds that a run waits for another process that owns the state."""
+"""Seconds that a run waits for another process that owns the state; on a server, where nobody knows at once that an
+owner has died, behind the end of its lease.
+"""
 _SHARDS_OF_A_FILE = 1
 """One process writes a state file, so that more shards would only cost."""
 
@@ -52,11 +55,16 @@ def absolute(uri: str) -> str:
     return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if is_file(uri) else uri
 
 
+def patience_s(uri: str) -> float:
+    """Seconds after which an owner that is still there is alive."""
+    return WAIT_FOR_OWNER_S if is_file(uri) else WAIT_FOR_OWNER_S + LEASE_S
+
+
 @contextmanager
 def orchestrator_of(uri: str, clock: Callable[[], datetime], *, wait_s: float | None = None) -> Iterator[Orchestrator]:
     """The orchestrator of the state, which this process owns meanwhile. Raises LeaseHeld, naming who owns it."""
     key = absolute(uri)
-    shared = _enter(key, uri, clock, time.monotonic() + (WAIT_FOR_OWNER_S if wait_s is None else wait_s))
+    shared = _enter(key, uri, clock, time.monotonic() + (patience_s(uri) if wait_s is None else wait_s))
     try:
         yield shared.orchestrator
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from lakeray.workflow.timeouts import dues
 
 SNAPSHOT_EVERY = 200
 """Events after which a run's state is kept beside them, so that a long history is not read from its beginning."""
+_APPENDS = itertools.count()
 
 
 def load(store: EventStore, run_id: str) -> RunState | None:
@@ -49,7 +50,7 @@ def append_of(
 ) -> Append:
     """The append of ``events`` behind the ``expected``-th that lead to ``state``."""
     return Append(
-        append_id=uuid.uuid4().hex,
+        append_id=f"{epoch}-{next(_APPENDS)}",  # nobody else ever has this epoch of the run's shard
         expected=expected,
         epoch=epoch,
         events=tuple(_stored(event) for event in events),

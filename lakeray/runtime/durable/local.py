@@ -22,7 +22,8 @@ from lakeray.runtime.durable.judge import judge_condition, judge_gate, unjudged
 from lakeray.runtime.durable.outcome import output_of_import
 from lakeray.runtime.durable.parts import part_of_run
 from lakeray.runtime.durable.paths import items_at
-from lakeray.runtime.durable.port import Job
+from lakeray.runtime.durable.port import Job, passage_of
+from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.workflow import commands as c
 from lakeray.workflow import todo as t
 from lakeray.workflow.state import output_of
@@ -35,11 +36,14 @@ FUNCTIONS_AT_ONCE = 64
 
 @dataclass(eq=False)
 class LocalWorkers:
-    """Keeps the contract of ``Workers`` for one run. ``bench`` has what its imports and upkeep work with."""
+    """Keeps the contract of ``Workers`` for one run. ``bench`` has what its imports and upkeep work with; ``threads``
+    may be those of many runs.
+    """
 
     bench: Bench
     beats: Beats
     clock: Callable[[], datetime]
+    threads: WarmThreads = field(default_factory=WarmThreads)
     _stops: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _heavy: threading.Lock = field(default_factory=threading.Lock)
@@ -64,7 +68,7 @@ class LocalWorkers:
             else:
                 self._functions += 1
         title = f"{job.state.definition.workflow}/{job.work.step} {job.state.run_id}"
-        threading.Thread(target=self._do, args=(job, stop), name=title, daemon=True).start()
+        self.threads.start(title, lambda: self._do(job, stop))
 
     def stop(self, key: str) -> None:
         """See ``Workers``."""
@@ -77,7 +81,7 @@ class LocalWorkers:
         command: c.Command | None = None
         try:
             command = self._command(job, stop)
-            failpoint("after_effect")
+            failpoint(f"after_{passage_of(job.work)}")
         except BaseException:  # noqa: BLE001 - however work ends, the run hears of it
             _log.exception("a defect: %s is done again", job.work.key)
             stop.wait(_AFTER_A_DEFECT_S)

@@ -23,6 +23,7 @@ from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.runtime.durable.port import Workers
 from lakeray.runtime.durable.standing import error_of, summary_of, waits_for_people
+from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.runtime.protection import protections
 from lakeray.runtime.summary import RunSummary
 from lakeray.spec.load import load_workflow
@@ -75,6 +76,7 @@ class DurableRun:
     _chronicle: Chronicle = field(default_factory=Chronicle)
     _benches: dict[str, Bench] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
+    _threads: WarmThreads = field(default_factory=WarmThreads)
 
     def __post_init__(self) -> None:
         if self.resumed is not None:
@@ -153,7 +155,7 @@ class DurableRun:
             run_id=state.run_id,
             now=self.now,
         )
-        return self.place(LocalWorkers(bench=bench, beats=beats, clock=self.now), state)
+        return self.place(LocalWorkers(bench=bench, beats=beats, clock=self.now, threads=self._threads), state)
 
     def _heard(self, state: RunState, events: Sequence[e.Event]) -> None:
         self._state = state
@@ -163,7 +165,7 @@ class DurableRun:
             if note is not None and isinstance(event, e.StepScheduled) and bench and event.step in bench.loops:
                 bench.loops[event.step].tally.note(note)
             elif note is not None:
-                self.observer.note(step=event.step, message=note)  # type: ignore[attr-defined]
+                self.observer.note(step=getattr(event, "step", self.run_id), message=note)
             if isinstance(event, _ENDS) and bench is not None and event.step in bench.loops:
                 error = state.steps[event.step].error
                 bench.told(event.step, error_of(error, step=event.step) if error is not None else None)

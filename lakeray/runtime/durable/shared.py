@@ -26,9 +26,6 @@ from lakeray.workflow.state import RunState
 
 TTL_S = 8.0
 """Seconds of a lease: what an orchestrator left behind stands still for so long, and a second."""
-_ADOPT_EVERY_S = 1.0
-_ADOPT_SHARE = 20
-"""Looking for orphans takes at most the twentieth part of the time."""
 _NEWS_KEPT = 1000
 
 
@@ -66,7 +63,7 @@ class SharedOrchestrator(Orchestrator):
         self._neighbours = Neighbours(store, owner, number=number, of=of, ttl_s=ttl_s)
         self._on_fenced = fenced
         self._mine: set[int] = set()
-        self._reach_at = self._adopt_at = 0.0
+        self._reach_at = 0.0
         self._reach_every_s = min(1.0, ttl_s / 8)
         self._news: deque[News] = deque(maxlen=_NEWS_KEPT)
         self.why: str | None = None
@@ -83,7 +80,7 @@ class SharedOrchestrator(Orchestrator):
 
     def leave_all(self, within_s: float) -> None:
         """Stop what is at work and let go of all runs, as far as they let one within so many seconds."""
-        self._adopt = None
+        self._adopt = self._orphans = None
         wait([self.leave(run_id) for run_id in list(self._runs)], timeout=within_s)
 
     def news(self) -> list[News]:
@@ -111,18 +108,9 @@ class SharedOrchestrator(Orchestrator):
         for shard in self._neighbours.open_to_me(set(self._leases.shards)):
             try:
                 self._leases.take(shard)
-                self._adopt_at = 0.0
                 self.why = None
             except LeaseHeld as error:
                 self.why = error.message
-
-    def _take_over(self, workers_of: WorkersOf) -> None:
-        if time.monotonic() < self._adopt_at:
-            return
-        began = time.monotonic()
-        super()._take_over(workers_of)
-        took_s = time.monotonic() - began
-        self._adopt_at = began + took_s + max(_ADOPT_EVERY_S, _ADOPT_SHARE * took_s)
 
     def _drive(self, run_id: str, workers_of: WorkersOf, listener: Listener | None) -> None:
         known = self._runs.get(run_id)

@@ -84,7 +84,7 @@ def summary_of(
     """The run so far. ``imports`` are those that this process did; ``left``: it was stopped here and can go on."""
     steps = [_step(state, name, chronicle, imports.get(name), now) for name in state.steps]
     told = [
-        f"step {step}: {said}"
+        f"step {step}: {said}" if step else said
         for step, said in chronicle.notes
         if step not in imports or not said.startswith("attempt")
     ]
