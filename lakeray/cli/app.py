@@ -7,7 +7,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lakeray.cli import demo, environment, keys, ledger, look, outputs, quarantine, run, runs, tables, unbuilt
+from lakeray.cli import (
+    deadletters,
+    demo,
+    environment,
+    keys,
+    ledger,
+    limits,
+    look,
+    outputs,
+    quarantine,
+    run,
+    runs,
+    tables,
+    unbuilt,
+)
 
 _HELP = """Keep Delta tables exactly in step with object storage: every object imported once, every row accounted for.
 
@@ -38,6 +52,9 @@ _ORDER = (
     "discover",
     "run",
     "runs",
+    "pools",
+    "breakers",
+    "deadletters",
     "ledger",
     "quarantine",
     "tables",
@@ -83,6 +100,9 @@ app.command("plan", rich_help_panel=IMPORT)(look.plan)
 app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
 app.add_typer(runs.app, name="runs", rich_help_panel=IMPORT)
+app.add_typer(limits.pools, name="pools", rich_help_panel=IMPORT)
+app.add_typer(limits.breakers, name="breakers", rich_help_panel=IMPORT)
+app.add_typer(deadletters.app, name="deadletters", rich_help_panel=IMPORT)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=LOOK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=LOOK)
 app.add_typer(outputs.app, name="outputs", rich_help_panel=LOOK)

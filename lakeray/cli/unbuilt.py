@@ -13,7 +13,6 @@ COMMANDS = MappingProxyType(
     {
         "backfill": ("import a range of time anew", "`lakeray ledger reset FILE` replays chosen objects"),
         "schedules": ("list or change schedules", "let cron or a CronJob call `lakeray run FILE`"),
-        "deadletters": ("redrive what could not be delivered", "deliveries themselves are not built yet either"),
         "catalog": ("query the catalog", "`lakeray discover FILE --register` already fills it"),
         "lineage": ("show where data comes from", "`lakeray ledger show FILE` knows each object of a table"),
         "policy": ("manage access policies", "there is no control API yet that would need one"),

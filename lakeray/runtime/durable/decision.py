@@ -6,7 +6,7 @@ has it, so that a death is known for one, and a short step costs one append.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +35,13 @@ class Asked:
     command: c.Command
     reply: Future[RunState] | None = None
     sent: Sent | None = None
+
+
+def refuse(asked: Iterable[Asked], error: LakerayError) -> None:
+    """Tell callers in this process why nothing becomes of what they asked."""
+    for each in asked:
+        if each.reply is not None and not each.reply.done():
+            each.reply.set_exception(error)
 
 
 @dataclass

@@ -15,13 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lakeray.errors import LeaseHeld
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.state import EventStore, open_event_store
 
-WAIT_FOR_OWNER_S = 10.0
-"""Seconds that a run waits for another process that owns the state."""
+WAIT_FOR_OWNER_S = 1.0
+"""Seconds that a run waits for another process that owns the state: one that is about to end lets it in."""
+_OWNED = (
+    "a state file is for one process that runs workflows, and nothing was started: wait for its end (`lakeray runs` "
+    "looks and steers meanwhile), give this run a state of its own (LAKERAY_STATE=sqlite:///.lakeray/other.db), or let "
+    "several share one (LAKERAY_STATE=redis://host:6379/0)"
+)
 _SHARDS_OF_A_FILE = 1
 """One process writes a state file, so that more shards would only cost."""
 
@@ -40,6 +46,17 @@ _LOCK = threading.Lock()
 def open_state(uri: str) -> EventStore:
     """The store at ``uri``; a relative file is taken from the working directory. Owns nothing."""
     return open_event_store(_absolute(uri), shards=_SHARDS_OF_A_FILE) if _is_file(uri) else open_event_store(uri)
+
+
+@contextmanager
+def read_state(uri: str) -> Iterator[EventStore]:
+    """The store to look at. Looking makes no file: where there is none, an empty store that leaves nothing behind."""
+    if not _is_file(uri) or Path(_absolute(uri).removeprefix("sqlite:///")).exists():
+        with open_state(uri) as store:
+            yield store
+        return
+    with TemporaryDirectory(prefix="lakeray-") as folder, open_state(f"sqlite:///{folder}/none.db") as store:
+        yield store
 
 
 def _is_file(uri: str) -> bool:
@@ -79,8 +96,10 @@ def _enter(key: str, uri: str, clock: Callable[[], datetime], give_up_at: float)
                 orchestrator.open()
             except BaseException as error:
                 store.close()
-                if not isinstance(error, LeaseHeld) or time.monotonic() >= give_up_at:
+                if not isinstance(error, LeaseHeld):
                     raise
+                if time.monotonic() >= give_up_at:
+                    raise LeaseHeld(error.message, hint=_OWNED) from error
             else:
                 shared = _OPEN[key] = _Shared(orchestrator, store)
                 return shared

@@ -22,10 +22,12 @@ from lakeray.errors import Fenced, HistoryWentBack, LakerayError, SequenceConfli
 from lakeray.failpoints import failpoint
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.children import Children
-from lakeray.runtime.durable.decision import Asked, Taken, take_turn
-from lakeray.runtime.durable.held import Held, Listener, Sending
+from lakeray.runtime.durable.decision import Asked, Taken, refuse, take_turn
+from lakeray.runtime.durable.ears import ears
+from lakeray.runtime.durable.held import Held, Listener, Sending, wanted
 from lakeray.runtime.durable.inbox import Inbox, answers_to
 from lakeray.runtime.durable.leases import Leases
+from lakeray.runtime.durable.limits import Limits
 from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.port import Job, WorkersOf
 from lakeray.state import Appended, EventStore, shard_of
@@ -59,6 +61,8 @@ class Orchestrator:
         self._leases = Leases(store, owner, ttl_s)
         self._inbox = Inbox(store)
         self._children = Children(self)
+        self.limits = Limits(store, owner=owner, epoch=self._leases.epoch, clock=clock, tell=self.tell, wake=self._look)
+        self._ears = ears(store, self.limits)
         self._runs: dict[str, Held] = {}
         self._given_up: dict[str, str] = {}
         self._loop = Loop("lakeray-orchestrator", self._tick, poll_s)
@@ -114,6 +118,7 @@ class Orchestrator:
                 self._fenced(shard)
             for run_id, asked in self._inbox.received(self._leases.shards):
                 self._ask(run_id, asked)
+            self.limits.look(lambda run_id: wanted(self._runs.get(run_id), self._clock()))
             if self._adopt is not None:
                 self._take_over(self._adopt)
         except StateUnavailable as error:
@@ -162,7 +167,7 @@ class Orchestrator:
         try:
             held = self._hold(run_id)
         except StateUnavailable as error:
-            self._refuse([asked], error)
+            refuse([asked], error)
             return
         held.asked.append(asked)
         self._turn(held)
@@ -176,7 +181,7 @@ class Orchestrator:
             if child.state is not None and child.state.parent and child.state.parent.run_id == run_id:
                 self._leave(child.run_id, Future())
         held.leaving.append(left)
-        self._stop(held, list(held.at_work))
+        held.stop(held.at_work)
         self._turn(held)
         self._let_go(held)
 
@@ -189,18 +194,13 @@ class Orchestrator:
             for left in held.leaving:
                 left.set_result(None)
 
-    def _stop(self, held: Held, keys: list[str]) -> None:
-        for key in keys:
-            if held.workers is not None:
-                held.workers.stop(key)
-
     def _park(self, held: Held, why: str) -> None:
         """Leave the run alone from now on, and say so."""
         _log.error("run %s is parked: %s", held.run_id, why)
         held.parked = self._given_up[held.run_id] = why
-        self._stop(held, list(held.at_work))
+        held.stop(held.at_work)
         refused, held.asked = list(held.asked), type(held.asked)()
-        self._refuse(refused, HistoryWentBack(f"run {held.run_id} is parked: {why}"))
+        refuse(refused, HistoryWentBack(f"run {held.run_id} is parked: {why}"))
         if held.state is not None:
             for listener in held.listeners:
                 listener(held.state, [])
@@ -212,7 +212,7 @@ class Orchestrator:
         if held.sending is not None or held.parked is not None:
             return
         if held.workers is None and held.workers_of is not None and held.state is not None:
-            held.workers = held.workers_of(held.state)
+            held.workers = self.limits.around(held.workers_of(held.state), held.state)
         may_begin = not held.leaving and self._leases.sure(held.shard)
         asked, held.asked = list(held.asked), type(held.asked)()
         taken = take_turn(
@@ -268,7 +268,7 @@ class Orchestrator:
             self._again(held, sending)
         elif isinstance(error, HistoryWentBack):
             held.sending = None
-            self._refuse([asked for asked, _ in sending.taken.told], error)
+            refuse([asked for asked, _ in sending.taken.told], error)
             self._went_back(held.shard)
         else:
             held.sending = None
@@ -290,13 +290,13 @@ class Orchestrator:
         state = held.state
         for each, refused in taken.told:
             if refused is not None:
-                self._refuse([each], refused)
+                refuse([each], refused)
             elif each.reply is not None and state is not None:
                 each.reply.set_result(state)
         if state is None:
             self._let_go(held)
             return
-        self._stop(held, taken.stop)
+        held.stop(taken.stop)
         for work in taken.begin:
             self._begin(held, state, work)
         if taken.events:
@@ -307,7 +307,7 @@ class Orchestrator:
         self._let_go(held)
 
     def _went_on(self, held: Held, state: RunState, taken: Taken) -> None:
-        for listener in list(held.listeners):
+        for listener in (*self._ears, *held.listeners):
             listener(state, taken.events)
         if state.ended is not None:
             self._children.ended(state)
@@ -330,6 +330,10 @@ class Orchestrator:
             held.wake_at = None
             held.asked.append(Asked(TimePassed(at=max(due, self._clock()))))
             self._turn(held)
+
+    def _look(self, run_id: str) -> None:
+        """Have the run look at what ought to go on; from any thread."""
+        self._loop.post(lambda: self._turn(self._runs[run_id]) if run_id in self._runs else None)
 
     # Work -----------------------------------------------------------------------------------------------------------
 
@@ -371,9 +375,9 @@ class Orchestrator:
         error = Fenced(f"shard {shard} was taken over by another owner", hint="it goes on with the runs")
         for held in [each for each in self._runs.values() if each.shard == shard]:
             del self._runs[held.run_id]
-            self._stop(held, list(held.at_work))
+            held.stop(held.at_work)
             waiting = [*held.asked, *([asked for asked, _ in held.sending.taken.told] if held.sending else [])]
-            self._refuse(waiting, error)
+            refuse(waiting, error)
             held.parked = self._given_up[held.run_id] = error.message
             for left in held.leaving:
                 left.set_result(None)
@@ -393,8 +397,3 @@ class Orchestrator:
             else:
                 held.state = now
                 self._turn(held)
-
-    def _refuse(self, asked: list[Asked], error: LakerayError) -> None:
-        for each in asked:
-            if each.reply is not None and not each.reply.done():
-                each.reply.set_exception(error)

@@ -21,6 +21,7 @@ from lakeray.runtime.durable.chronicle import Chronicle
 from lakeray.runtime.durable.embedded import orchestrator_of
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
+from lakeray.runtime.durable.records import about_run
 from lakeray.runtime.durable.standing import error_of, summary_of, waits_for_people
 from lakeray.runtime.protection import protections
 from lakeray.runtime.summary import RunSummary
@@ -63,6 +64,7 @@ class DurableRun:
     _chronicle: Chronicle = field(default_factory=Chronicle)
     _benches: dict[str, Bench] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
+    _waits: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.resumed is not None:
@@ -144,6 +146,11 @@ class DurableRun:
 
     def _heard(self, state: RunState, events: Sequence[e.Event]) -> None:
         self._state = state
+        with about_run(state):
+            self._observed(state, events)
+        self._moved.set()
+
+    def _observed(self, state: RunState, events: Sequence[e.Event]) -> None:
         bench = self._benches.get(self.run_id)
         for event in events:
             note = self._chronicle.hear(event)
@@ -154,7 +161,6 @@ class DurableRun:
             if isinstance(event, _ENDS) and bench is not None and event.step in bench.loops:
                 error = state.steps[event.step].error
                 bench.told(event.step, error_of(error, step=event.step) if error is not None else None)
-        self._moved.set()
 
     def _wait(self, orchestrator: Orchestrator) -> None:
         while True:
@@ -170,7 +176,15 @@ class DurableRun:
             if self._stop.is_set():
                 self._left = True
                 return
+            self._tell_waits(orchestrator)
             self._moved.wait(LOOK_S)
+
+    def _tell_waits(self, orchestrator: Orchestrator) -> None:
+        """Say once of each step that it stands in a line."""
+        for step, said in orchestrator.limits.waits(self.run_id):
+            if step not in self._waits:
+                self._waits.add(step)
+                self.observer.note(step=step, message=said)
 
     def summary(self) -> RunSummary:
         """The run so far, or as it was left."""
