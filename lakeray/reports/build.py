@@ -91,7 +91,10 @@ def _headline(summary: RunSummary, imports: list[ImportSummary]) -> str:
     written = sum(imported.rows.written for imported in imports)
     batches = sum(imported.batch_count for imported in imports)
     tables = len({imported.table_uri for imported in imports})
-    if not imports or (summary.state == "failed" and not batches):
+    if summary.steps and not any(step.kind == "import" for step in summary.steps):
+        good = sum(step.state == "succeeded" for step in summary.steps)
+        done = f"{good} of {counted(len(summary.steps), 'step')} succeeded"
+    elif not imports or (summary.state == "failed" and not batches):
         done = "nothing was imported"
     elif not batches and not written:
         done = "nothing new to import"

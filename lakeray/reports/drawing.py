@@ -11,6 +11,8 @@ MOST_STEPS = 60
 """Steps beyond which a drawing helps nobody."""
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _EDGE = 150, 44, 44, 14, 6
 _LONGEST = 20
+_WIDEST = 1400
+"""Beyond this a drawing is scrolled rather than made smaller."""
 
 
 def columns(after: dict[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
@@ -38,7 +40,7 @@ def draw(graph: Graph) -> Markup:
         "svg",
         *_lines(graph.nodes, places),
         *nodes,
-        class_="graph",
+        class_="graph" if width <= _WIDEST else "graph wide",
         viewBox=f"0 0 {width} {height}",
         width=str(width),
         role="img",

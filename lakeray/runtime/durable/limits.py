@@ -25,6 +25,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from lakeray.errors import StateError, StateFormat
+from lakeray.observability import runs
 from lakeray.runtime.durable.exchange import exchange
 from lakeray.runtime.durable.port import Job, Workers
 from lakeray.state import EventStore, shard_of
@@ -187,6 +188,9 @@ class Limits:
                 self.over(key)
             elif ours.granted:
                 self._wake(ours.run_id)
+            elif ours.looks == 1:
+                reason = p.waits_for(self._seen.get(ours.tenant, p.Pools()), key)
+                runs.record(logging.INFO, "step in line", run=ours.run_id, step=ours.step, reason=reason)
         for tenant in tenants:
             self._settle(tenant)
 

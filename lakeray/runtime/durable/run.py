@@ -182,9 +182,10 @@ class DurableRun:
     def _tell_waits(self, orchestrator: Orchestrator) -> None:
         """Say once of each step that it stands in a line."""
         for step, said in orchestrator.limits.waits(self.run_id):
-            if step not in self._waits:
+            if step not in self._waits and self._state is not None:
                 self._waits.add(step)
-                self.observer.note(step=step, message=said)
+                with about_run(self._state):
+                    self.observer.note(step=step, message=said)
 
     def summary(self) -> RunSummary:
         """The run so far, or as it was left."""
