@@ -26,7 +26,9 @@ from lakeray.workflow.definition import BreakerPlan, Definition, QueuePlan, Step
 from lakeray.workflow.evolve import evolve
 from lakeray.workflow.state import RunState
 from lakeray.workflow.todo import RunAttempt, attempt_key
+from tests.commands import python
 from tests.conformance.event_stores import Backend, redis_backend, run_ids, sqlite_backend
+from tests.polling import eventually
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 TTL_S = 0.5
@@ -244,6 +246,34 @@ def test_never_more_than_the_pool_has_under_racing_owners(backend):
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(work, owners)) == 24
     assert 1 <= most[0] <= 3
+
+
+HOLDER = """
+import sys
+from lakeray.state import open_event_store
+from tests.conformance.test_limits import Owner, run_of
+owner = Owner(open_event_store(sys.argv[1]), 0, "other process", ttl_s=1.0)
+assert owner.wants(run_of(owner.runs[0], pool="db"))
+print("has it", flush=True)
+import signal, os
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_at_work_gives_its_slot_back_when_its_lease_ends(redis_server):
+    """Two processes on one Redis: what the other has counts here, and is free soon after kill -9."""
+    with redis_backend(redis_server.url) as backend:
+        owner = Owner(backend.open(), 1, "this process")
+        state = run_of(owner.runs[0], pool="db")
+        killed = python(HOLDER, redis_server.url)
+        assert (killed.returncode, killed.stdout) == (-9, "has it\n")
+        assert not owner.wants(state)
+
+        def freed() -> bool:
+            owner.look(state)
+            return owner.wants(state)
+
+        assert eventually(freed, 30)
 
 
 BREAKER = BreakerPlan(dependency="warehouse", failures=2, within_s=60.0, open_for_s=30.0)

@@ -90,6 +90,32 @@ def test_chunks_of_a_map_share_a_key_with_other_runs(tmp_path):
     assert MOST[0] == 2
 
 
+def test_a_step_between_attempts_holds_no_slot(tmp_path):
+    DOWN.append("down")
+    steps = (
+        '  a: {python: "HERE:partner", queue: {pool: db, priority: 1}, retry: {initial_interval: 1h}}\n'
+        '  b: {python: "HERE:partner", queue: {pool: db}}\n'
+    )
+    lake = connect(tmp_path)
+    run = lake.run(write(tmp_path, f"workflow: w\npools: {{db: 1}}\nsteps:\n{steps}"))
+    eventually(lambda: run.summary.steps[1].state == "succeeded", WITHIN_S)
+    assert run.summary.steps[0].attempts == 2, "the second is an hour away"
+    run.cancel()
+    run.result(WITHIN_S)
+
+
+def test_a_step_that_waits_too_long_for_a_slot_fails_and_leaves_the_line(tmp_path):
+    lake = connect(tmp_path)
+    first = lake.run(write(tmp_path, 'workflow: a\nsteps:\n  s: {python: "HERE:busy", queue: {key: k}}\n', "a.yaml"))
+    eventually(lambda: AT_WORK, WITHIN_S)
+    late = 'workflow: b\nsteps:\n  s: {python: "HERE:busy", queue: {key: k}, timeouts: {schedule_to_start: 300ms}}\n'
+    done = lake.run(write(tmp_path, late, "b.yaml")).result(WITHIN_S)
+    assert [error.code for error in done.errors] == ["timeout_schedule_to_start"]
+    eventually(lambda: not lake.pools.list()[0].waiting, WITHIN_S)
+    GO.set()
+    assert first.result(WITHIN_S).state == "succeeded"
+
+
 def test_a_run_that_is_cancelled_in_the_line_leaves_it(tmp_path):
     lake = connect(tmp_path)
     texts = {name: f'workflow: {name}\nsteps:\n  s: {{python: "HERE:busy", queue: {{key: k}}}}\n' for name in "ab"}
