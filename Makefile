@@ -41,7 +41,7 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix-only .
 
 .PHONY: chaos
-chaos: $(STAMP) servers ## Kill imports at random times (KILLS=200 SEED=...), local and S3
+chaos: $(STAMP) servers ## Kill imports and runs at random times (KILLS=200 SEED=...), on every backend
 	@LAKERAY_CHAOS_KILLS=$(KILLS) LAKERAY_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest $(CHAOS) -m chaos --timeout 7200
 
 .PHONY: properties

@@ -41,7 +41,9 @@ KINDS = {
     "w2": Kind(write=data_json.write_clean, suffix=".json.gz", rows_per_file=50_000, most_files=40),
     "w2-malformed": Kind(write=data_json.write_malformed, suffix=".json.gz", rows_per_file=50_000, most_files=40),
     "w3": Kind(write=data_csv.write, suffix=".csv", rows_per_file=500_000, most_files=20),
-    "w3-full": Kind(write=data_csv.write_dirty, suffix=".csv", rows_per_file=500_000, most_files=20),
+    "w3-plain": Kind(write=data_csv.write_plain, suffix=".csv", rows_per_file=500_000, most_files=20),
+    "w3-full": Kind(write=data_csv.write_told, suffix=".csv", rows_per_file=500_000, most_files=20),
+    "w3-soiled": Kind(write=data_csv.write_soiled, suffix=".csv", rows_per_file=500_000, most_files=20),
 }
 
 

@@ -75,6 +75,30 @@ FAMILIES = (
         ),
     ),
     Family(
+        workload="w3-plain",
+        title="W3 without a rule",
+        short="Dirty CSV to Delta",
+        text="The same rows, all written, what cannot be cast in rescued data: what the next two are compared with.",
+    ),
+    Family(
+        workload="w3-full",
+        title="W3 cleansed, checked, masked",
+        short="CSV cleansed, checked, masked",
+        text=(
+            "The same rows: cleansing rules over all text columns, the five rules that quarantine, e-mail addresses "
+            "become keyed digests."
+        ),
+    ),
+    Family(
+        workload="w3-soiled",
+        title="W3 soiled, then cleansed, checked, masked",
+        short="Soiled CSV cleansed, checked, masked",
+        text=(
+            "Every fifth row has blanks, upper case, synonyms, groups of thousands and foreign dates besides, which "
+            "the same cleansing rules take back."
+        ),
+    ),
+    Family(
         workload="w4",
         title="W4: changes merged by key",
         short="Merge",

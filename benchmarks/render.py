@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.chart import Bar, bars
+from benchmarks.durable import page as durable
 from benchmarks.page import FAMILIES, HEAD, METHOD, Family
 
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def page(tables: dict[str, dict[str, Any]], into: Path) -> str:
     """The page's text; charts are written into ``into`` on the way."""
     parts = [HEAD]
-    for family in FAMILIES:
+    for family in (*FAMILIES, *durable.FAMILIES):
         own = {name: table for name, table in tables.items() if name.split("/")[0] == family.workload}
         if own:
             parts.append(f"## {family.title}\n\n{family.text}\n")
@@ -43,6 +44,8 @@ def page(tables: dict[str, dict[str, Any]], into: Path) -> str:
 def _section(family: Family, name: str, table: dict[str, Any], into: Path) -> str:
     if "engines" in table:
         body = _engines(family, name, table, into)
+    elif family in durable.FAMILIES:
+        body = durable.body(table)
     elif name == "memory":
         body = _memory(table)
     elif family.workload == "w4":
@@ -174,8 +177,8 @@ def _memory(table: dict[str, Any]) -> str:
 def _circumstances(table: dict[str, Any]) -> str:
     machine = table["machine"]
     versions: dict[str, str] = {}
-    for entry in table.get("engines", []):
-        versions |= entry["versions"]
+    for entry in [*table.get("engines", []), *table.get("cases", [])]:
+        versions |= entry.get("versions", {})
     hardware = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
     text = f"{table['measured_at']}: {hardware}, {machine['system']}, Python {machine['python']}"
     text += f", output on {machine['file_system']}"

@@ -30,6 +30,7 @@ _DEFAULTS = {
     "LAKERAY_RETENTION": "",
     "LAKERAY_ARCHIVE": ARCHIVE,
     "LAKERAY_POLICY": "",
+    "LAKERAY_PRIVATE_HOSTS": "",
 }
 VARIABLES = (*_DEFAULTS, "LAKERAY_DEBUG", "LAKERAY_FAILPOINTS")
 """Every variable of the environment that lakeray looks at, beside those of Ray and of the clouds."""
@@ -66,6 +67,9 @@ class Settings:
     metrics_file: str | None = None
     """``LAKERAY_METRICS_FILE``: a local file that always holds the current metrics in Prometheus' text format, for node
     exporter's textfile collector. Default: none."""
+    private_hosts: tuple[str, ...] = ()
+    """``LAKERAY_PRIVATE_HOSTS``: hosts, divided by commas, that webhooks may reach although their addresses are
+    loopback, private or link-local. Default: none."""
 
     retention_s: float | None = None
     """``LAKERAY_RETENTION``: seconds after its end for which a run stays in the state, such as ``30d``; `lakeray up`
@@ -94,6 +98,7 @@ class Settings:
             retention_s=_retention(values["LAKERAY_RETENTION"]),
             archive=_place("LAKERAY_ARCHIVE", values["LAKERAY_ARCHIVE"]),
             policy=values["LAKERAY_POLICY"] or None,
+            private_hosts=tuple(filter(None, (host.strip() for host in values["LAKERAY_PRIVATE_HOSTS"].split(",")))),
         )
 
 

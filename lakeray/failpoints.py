@@ -108,8 +108,30 @@ STATE = {
 RUNS = {
     "before_effect": "the history says that a worker has the work, which it does not have yet",
     "after_effect": "the work is done, the run was not told",
+    "before_compensation": "the history says that a worker undoes a step, which it has not begun",
+    "after_compensation": "a step is undone, the run was not told",
+    "before_gate": "a gate or a condition is to be judged, nobody has begun",
+    "after_gate": "a verdict is there, the run was not told",
 }
 """Those of every step of a run, beside the store's before and after each append."""
+TRIGGERS = {
+    "after_fire_kept": "it is decided that a run begins, it was not asked for",
+    "before_fire_sent": "a run is about to be asked for, nothing is stored",
+    "after_fire_sent": "a run was asked for, others of the same look were not",
+    "letter_handed_over": "an address was told of something, which is in the outbox still",
+    "after_queue_read": "what a queue told is kept, its messages are in the queue still",
+    "after_ends_told": "triggers were told of ended runs, the feed's position is not kept",
+}
+"""Those of whatever makes runs begin by themselves."""
+BACKFILLS = {
+    "after_claim_planned": "a backfill's claim is planned, it is not in force",
+    "after_claim": "a backfill's claim is in force, nothing of it is planned",
+    "after_part_closed": "all of a claim is imported and it can take no batch more, the stream does not know",
+    "before_claim_folded": "a claim's end is in the table, its objects are not in the stream's ledger",
+    "after_claim_folded": "a claim's objects are in the stream's ledger, the claim is in force still",
+    "after_claim_gone": "a claim is over, its end is not recorded",
+}
+"""Those of an import under a claim."""
 REGISTRY: dict[str, str] = {
     **EVERY_IMPORT,
     **NEW_COLUMNS,
@@ -124,6 +146,8 @@ REGISTRY: dict[str, str] = {
     **KEYS,
     **STATE,
     **RUNS,
+    **TRIGGERS,
+    **BACKFILLS,
 }
 _ACTIONS = ("kill", "stop", "error", "stop_error", "exit")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,17 +28,24 @@ from lakeray.observability.progress import Observer, Silent
 from lakeray.reports.build import build_report
 from lakeray.reports.model import Report
 from lakeray.reports.profile import ProfileReport
+from lakeray.runtime.actors.placed import placing
+from lakeray.runtime.actors.workers import GRACE_S
+from lakeray.runtime.background import Background
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
 from lakeray.runtime.durable.deadletters import DeadLettersOf
 from lakeray.runtime.durable.run import DurableRun, narrowed
 from lakeray.runtime.durable.runs import RunsOf
+from lakeray.runtime.durable.triggers.backfill_runs import BackfillRun, BackfillsOf
+from lakeray.runtime.durable.triggers.manage import SchedulesOf
+from lakeray.runtime.durable.triggers.posting import post_notice
 from lakeray.runtime.durable.views import OfState
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
-from lakeray.runtime.run import WorkflowRun
+from lakeray.runtime.run import WorkflowRun, watchable
 from lakeray.runtime.summary import RunSummary
+from lakeray.runtime.up import Up, UpSummary
 from lakeray.runtime.upkeep import TableOf
 from lakeray.spec.built import refuse_unbuilt
 from lakeray.spec.load import load_workflow
@@ -56,26 +62,8 @@ def connect(*, settings: Settings | None = None, observer: Observer | None = Non
     return Lake(settings or Settings.from_env(os.environ), observer or Silent())
 
 
-class Run:
+class Run(Background[RunSummary]):
     """A run in the background."""
-
-    def __init__(self, work: WorkflowRun | DurableRun) -> None:
-        self._work = work
-        self._summary: RunSummary | None = None
-        self._error: BaseException | None = None
-        self._ended = threading.Event()  # not the thread: an interrupt during join makes a live thread look dead
-        self._thread = threading.Thread(target=self._execute, name=work.run_id, daemon=True)
-        self._thread.start()
-
-    @property
-    def run_id(self) -> str:
-        """The run's name in logs, results and ledger."""
-        return self._work.run_id
-
-    @property
-    def summary(self) -> RunSummary:
-        """The run so far."""
-        return self._summary or self._work.summary()
 
     @property
     def report(self) -> Report:
@@ -84,35 +72,6 @@ class Run:
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
-
-    @property
-    def done(self) -> bool:
-        """Whether it is over, or waits for a person alone."""
-        return self._ended.is_set()
-
-    def result(self, timeout: float | None = None) -> RunSummary:
-        """Wait until it is over or waits for a person alone, at most ``timeout`` seconds. Raises TimeoutError;
-        ConfigError when Ray could not be started; LeaseHeld when another process owns the state.
-        """
-        if not self._ended.wait(timeout):
-            raise TimeoutError(f"the run {self.run_id} is still at work after {timeout} s")
-        if self._error is not None:
-            raise self._error
-        return self.summary
-
-    def cancel(self) -> None:
-        """Ask it to stop; what is committed stays, the next run goes on behind it."""
-        self._work.cancel()
-
-    def _execute(self) -> None:
-        try:
-            if self._work.settings.ray_address is not None:
-                self._work.cluster.connect()  # a wrong address is said before anything starts
-            self._summary = self._work.execute()
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            self._error = error
-        finally:
-            self._ended.set()
 
 
 class LakeTable(TableOf):
@@ -155,7 +114,7 @@ class Lake(OfState):
         """
         workflow = self._runnable(file, steps)
         if continuous:
-            _watchable(workflow, steps)
+            watchable(workflow, steps)
             return Run(self._watching(workflow, steps))
         return Run(self._durable(workflow=narrowed(workflow, steps)))
 
@@ -165,7 +124,34 @@ class Lake(OfState):
             cluster=self._cluster,
             observer=self._observer,
             principal=getpass.getuser(),
+            place=placing(self._settings, self._cluster),
             **said,
+        )
+
+    def up(
+        self,
+        *files: File,
+        orchestrators: int | None = None,
+        grace_s: float = GRACE_S,
+        say: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Background[UpSummary]:
+        """Drive all runs of the state until it is cancelled, and begin those that the files' schedules and triggers
+        name. ``say`` is told what goes on.
+
+        ``orchestrators``: how many share the runs (default: one for an embedded state, which allows no more; two for
+        Redis). ``grace_s``: seconds that work has to end when it is asked to; then its process is ended. The result
+        raises ConfigError where that cannot be.
+        """
+        workflows = [self._runnable(file, None) for file in files]
+        return Background(
+            Up(
+                settings=self._settings,
+                cluster=self._cluster,
+                say=say or (lambda _: None),
+                workflows=workflows,
+                orchestrators=orchestrators,
+                grace_s=grace_s,
+            )
         )
 
     @property
@@ -177,6 +163,35 @@ class Lake(OfState):
     def deadletters(self) -> DeadLettersOf[Run]:
         """Work that was given up: steps that killed their workers, what could not be undone."""
         return DeadLettersOf(state=self._settings.state, runs=self.runs)
+
+    @property
+    def schedules(self) -> SchedulesOf:
+        """What makes runs begin by themselves while `lakeray up` stands: schedules and triggers of registered files."""
+        return SchedulesOf(
+            state=self._settings.state, principal=getpass.getuser(), now=utc_now, runnable=self._runnable
+        )
+
+    def notify(self, uri: str) -> None:
+        """Say that an object is new, to the arrival triggers with `posted: true` whose source it belongs to."""
+        post_notice(self._settings.state, uri, utc_now())
+
+    @property
+    def backfills(self) -> BackfillsOf:
+        """All backfills of the state: to begin, to look at, to steer, to go on with."""
+        return BackfillsOf(
+            settings=self._settings,
+            cluster=self._cluster,
+            observer=self._observer,
+            principal=getpass.getuser(),
+            place=placing(self._settings, self._cluster),
+            runnable=self._runnable,
+        )
+
+    def backfill(self, file: File, **asked: Any) -> BackfillRun:
+        """Run the workflow, or a ``step`` of it, for each partition of a range of time (``start``, ``end``, ``every``)
+        or of a list (``values``); returns at once. See ``BackfillsOf.start`` for all that can be asked.
+        """
+        return self.backfills.start(file, **asked)
 
     def _watching(self, workflow: Workflow, steps: list[str] | None) -> WorkflowRun:
         return WorkflowRun(
@@ -364,16 +379,6 @@ def _one(workflow: Workflow, step: str | None) -> str:
             f"the workflow has {len(imports)} import steps", hint=f"name one with --step: {', '.join(imports)}"
         )
     return imports[0]
-
-
-def _watchable(workflow: Workflow, steps: Sequence[str] | None) -> None:
-    """A gate that nobody stands at must not be passed by watching on."""
-    for name, step in workflow.steps.items():
-        if (steps is None or name in steps) and step.kind not in ("import", "maintain"):
-            raise SpecError(
-                f"step {name} is of kind {step.kind}, which a run that keeps watching cannot do",
-                hint="run without --continuous, or name the import steps that may go on by themselves with --step",
-            )
 
 
 def _known(names: Sequence[str], known: Any, noun: str) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 PRELOADED = (
     *("lakeray.cli.app", "lakeray.lake", "lakeray.objects.local", "lakeray.observability.logs"),
-    *("lakeray.observability.plain", "s3fs", "tests.commands", "tests.unit.importer.small_lake"),
+    *("lakeray.observability.plain", "s3fs", "redis", "tests.commands", "tests.unit.importer.small_lake"),
+    "tests.unit.runtime.durable_world",
 )
 _FORKS = multiprocessing.get_context("forkserver")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,4 +40,10 @@ def quote_values(table: pa.Table) -> pa.Table:
     """Raise an error that quotes every value, when there is one."""
     if table.num_rows:
         raise ValueError(f"I do not like {table.to_pylist()}")
+    return table
+
+
+def slow(table: pa.Table) -> pa.Table:
+    """A quarter of a second for every object: time for somebody to kill something."""
+    time.sleep(0.25)
     return table

@@ -38,8 +38,8 @@ class Peer:
         return self.how.get(workload) if workload in ALONE else self.how.get(family)
 
 
-ALONE = frozenset({"w3-full"})
-"""Variants of a workload with more work than the workload itself."""
+ALONE = frozenset({"w3-plain", "w3-full", "w3-soiled"})
+"""Variants of a workload with other work than the workload itself."""
 
 PEERS = (
     Peer(
@@ -50,7 +50,9 @@ PEERS = (
             "w1": "`lake.run(file).result()`: ledger, statistics, exactly-once commit",
             "w2": "`lake.run(file).result()`; malformed lines go to quarantine",
             "w3": "`schema_hints`, five expectations with `on_violation: quarantine`",
-            "w3-full": "W3 with `cleanse` over six columns and `mask: {email: {hmac_sha256: ...}}`, over dirty values",
+            "w3-plain": "nothing but `schema_hints`",
+            "w3-full": "W3 with `cleanse` over all text columns and `mask: {email: {hmac_sha256: ...}}`",
+            "w3-soiled": "the same over soiled values",
         },
     ),
     Peer(

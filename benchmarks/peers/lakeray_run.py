@@ -61,6 +61,11 @@ def w3(source: Path, out: Path) -> Callable[[], Written]:
     return _run(source, out, "csv", {"schema_hints": _HINTS}, {"expect": expect})
 
 
+def w3_plain(source: Path, out: Path) -> Callable[[], Written]:
+    """Dirty CSV to Delta, every row written."""
+    return _run(source, out, "csv", {"schema_hints": _HINTS}, {})
+
+
 _CLEANSE = {
     "*": [{"trim": "ends"}, {"nulls": ["N/A", "n/a", "null"]}],
     "amount": [{"number": {"thousands": ","}}],
@@ -74,11 +79,14 @@ _CLEANSE = {
 
 
 def w3_full(source: Path, out: Path) -> Callable[[], Written]:
-    """W3 over dirty values, with cleansing and a keyed mask beside the expectations."""
+    """W3 with cleansing and a keyed mask beside the expectations."""
     os.environ["BENCHMARK_MASK_KEY"] = MASK_KEY
     expect = {name: {"sql": sql, "on_violation": "quarantine"} for name, sql in _EXPECT.items()}
     step = {"cleanse": _CLEANSE, "expect": expect, "mask": {"email": {"hmac_sha256": "env:BENCHMARK_MASK_KEY"}}}
     return _run(source, out, "csv", {"schema_hints": _HINTS}, step)
+
+
+w3_soiled = w3_full
 
 
 def workflow(

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from lakeray.cli import (
+    backfill,
     deadletters,
     demo,
     environment,
@@ -19,8 +20,10 @@ from lakeray.cli import (
     quarantine,
     run,
     runs,
+    schedules,
     tables,
     unbuilt,
+    up,
 )
 
 _HELP = """Keep Delta tables exactly in step with object storage: every object imported once, every row accounted for.
@@ -51,10 +54,13 @@ _ORDER = (
     "plan",
     "discover",
     "run",
+    "up",
     "runs",
     "pools",
     "breakers",
     "deadletters",
+    "schedules",
+    "backfill",
     "ledger",
     "quarantine",
     "tables",
@@ -99,10 +105,13 @@ app.command("validate", rich_help_panel=IMPORT)(look.validate)
 app.command("plan", rich_help_panel=IMPORT)(look.plan)
 app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
+app.command("up", rich_help_panel=IMPORT)(up.up)
 app.add_typer(runs.app, name="runs", rich_help_panel=IMPORT)
 app.add_typer(limits.pools, name="pools", rich_help_panel=IMPORT)
 app.add_typer(limits.breakers, name="breakers", rich_help_panel=IMPORT)
 app.add_typer(deadletters.app, name="deadletters", rich_help_panel=IMPORT)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=IMPORT)
+app.add_typer(backfill.app, name="backfill", rich_help_panel=IMPORT)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=LOOK)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=LOOK)
 app.add_typer(outputs.app, name="outputs", rich_help_panel=LOOK)

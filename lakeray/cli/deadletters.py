@@ -63,10 +63,14 @@ def show(letter: Letter, *, json: Json = False) -> Reply:
 
 @app.command()
 def redrive(letter: Letter, *, json: Json = False) -> Reply:
-    """Have the work done again: go on with its run from there.
+    """Have the work done again: go on with its run from there, or tell an address again.
 
     [dim]lakeray deadletters redrive run-1a2b3c4d5e6f[/dim]
     """
+    with lakes.opened() as lake:
+        if lake.deadletters.show(letter).kind == "webhook":
+            told = plain(lake.deadletters.retell(letter))
+            return Reply(document={"redriven": told}, view=views.good("`lakeray up` tells it again"))
     return steered(lambda lake: lake.deadletters.redrive(letter))
 
 

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from lakeray.errors import Cancelled
 from lakeray.observability.figures import counted
 
 if TYPE_CHECKING:
-    from lakeray.lake import Run
+    from lakeray.runtime.background import Background
     from lakeray.runtime.summary import RunSummary
 
 _SIGNALLED = 128
@@ -26,7 +26,10 @@ _LOOK_UP_S = 0.2
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-def result_of(start: Callable[[], Run], *, leave: Callable[[int], object] = os._exit) -> RunSummary:
+S = TypeVar("S")
+
+
+def result_of(start: Callable[[], Background[S]], *, leave: Callable[[int], object] = os._exit) -> S:
     """Start a run, wait for its end; Ctrl-C or SIGTERM cancels it, its clean end is waited for still.
 
     A second signal leaves the process at once (exit code 130 or 143): the protocol survives that too, it only costs a
@@ -79,7 +82,7 @@ class _Signals:
     """
 
     def __init__(self, leave: Callable[[int], object]) -> None:
-        self.run: Run | None = None
+        self.run: Background[Any] | None = None
         self._leave = leave
         self._seen = 0
         self._first = signal.SIGINT

@@ -161,6 +161,34 @@ def withdraw(
 
 
 @app.command()
+def claims(
+    file: File,
+    *,
+    step: Step = None,
+    end: Annotated[
+        int | None, typer.Option("--end", min=1, metavar="N", help="End this claim: the next run imports what is left.")
+    ] = None,
+    json: Json = False,
+) -> Reply:
+    """List the parts of the source that backfills have claimed, or end a claim that nobody works for any more.
+
+    A claim ends by itself when its partition is imported. Until then no run
+    takes its objects.
+
+    [dim]lakeray ledger claims orders.yaml[/dim]
+    [dim]lakeray ledger claims orders.yaml --end 17[/dim]
+    """
+    with lakes.opened() as lake:
+        ledger = lake.ledger(file, step=step)
+        if end is not None:
+            ledger.end_claim(end)
+            return Reply(document={"ended": end}, view=views.good(f"claim {end} is over"))
+        found = ledger.claims()
+    view = views.grid(plain(found)) if found else views.quiet("Nothing is claimed.")
+    return Reply(document={"claims": plain(found)}, view=view)
+
+
+@app.command()
 def rebuild(
     file: File,
     *,

@@ -11,13 +11,10 @@ from lakeray.errors import NotBuiltError
 
 COMMANDS = MappingProxyType(
     {
-        "backfill": ("import a range of time anew", "`lakeray ledger reset FILE` replays chosen objects"),
-        "schedules": ("list or change schedules", "let cron or a CronJob call `lakeray run FILE`"),
         "catalog": ("query the catalog", "`lakeray discover FILE --register` already fills it"),
         "lineage": ("show where data comes from", "`lakeray ledger show FILE` knows each object of a table"),
         "policy": ("manage access policies", "there is no control API yet that would need one"),
         "audit": ("read the audit trail", "the security section of a report says what a run used"),
-        "up": ("run schedules", "let cron or a CronJob call `lakeray run FILE`"),
         "serve": ("start the control API", "`lakeray run FILE` runs a workflow in the foreground"),
         "submit": ("submit a workflow to a cluster", "`ray job submit -- lakeray run FILE` runs it there"),
         "tables erase": ("erase rows of a person", "delete them with any Delta writer, then `lakeray tables vacuum`"),

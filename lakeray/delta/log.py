@@ -96,3 +96,23 @@ def find_transaction(table_uri: str, *, app_id: str, number: int, version: int) 
         if commit.transactions.get(app_id) == number:
             return commit
     return None
+
+
+def changes_data(table_uri: str, version: int) -> bool:
+    """Whether a commit says that it changes rows; so it is taken for one that is in the log no more."""
+    uri = commit_uri(table_uri, version)
+    try:
+        data = open_store(table_uri).read(uri)
+    except ObjectNotFound:
+        return True
+    try:
+        actions = [orjson.loads(line) for line in data.splitlines() if line]
+        return any(
+            name in action and action[name].get("dataChange", True) for action in actions for name in ("add", "remove")
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TableError(
+            f"the log entry {uri} cannot be read: {error}",
+            uri=table_uri,
+            hint="restore the file from a backup or a bucket version",
+        ) from error

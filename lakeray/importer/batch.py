@@ -16,8 +16,9 @@ import pyarrow as pa
 from lakeray.delta.commit import commit_once
 from lakeray.delta.staged import StagedFile, remove_staged
 from lakeray.delta.table import TableHandle, add_columns, open_table
-from lakeray.errors import ExactlyOnceError, TableError
+from lakeray.errors import TableError
 from lakeray.failpoints import failpoint
+from lakeray.importer.claims import claim as claims
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import Manifest
@@ -54,6 +55,24 @@ class Done:
     result: Result
     phases_s: dict[str, float]
     worker_deaths: int = 0
+
+
+def summary_of(manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
+    """What a recorded batch came to."""
+    return BatchSummary(
+        number=manifest.batch,
+        objects=len(manifest.objects),
+        rows=winner.rows,
+        bytes_read=sum(outcome.bytes_read for outcome in winner.outcomes),
+        bytes_written=sum(file.size_bytes for file in winner.files),
+        files=len(winner.files),
+        table_version=version,
+        duration_s=duration_s,
+        won=won,
+        replays=manifest.replays,
+        rows_removed=winner.rows_removed,
+        unnested={child.name: child.rows for child in winner.children},
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +142,7 @@ class BatchProtocol:
             version, winner, won = self._merge(manifest, written, new, before, rules)
         committed = clock()
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=won, duration_s=clock() - started)
+        done = summary_of(manifest, winner, version, won=won, duration_s=clock() - started)
         if lost and rules is None:
             self._discard(written, children)
             discard_outputs(outputs)
@@ -135,7 +154,7 @@ class BatchProtocol:
         """Carry on with the result that a child table has already, whoever wrote it."""
         version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
-        done = self._done(manifest, winner, version, won=won, duration_s=time.monotonic() - started)
+        done = summary_of(manifest, winner, version, won=won, duration_s=time.monotonic() - started)
         self._ended(done, winner)
         return Done(summary=done, result=winner, phases_s={"commit": done.duration_s})
 
@@ -156,11 +175,14 @@ class BatchProtocol:
             pipeline, objects = str(identity.pipeline), [outcome.planned for outcome in winner.outcomes]
             if winner.reprocessed is None:
                 quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=identity.step, before=winner.batch)
+                part = claims.part_of(identity, winner.replays).step
+                quarantine.forget_earlier(uri, objects, pipeline=pipeline, step=part, before=claims.EVERY_BATCH)
             quarantine.forget(uri, pipeline=pipeline, step=identity.step, batch=winner.replays)
         gone = [(item.takes, item.info.uri) for item in winner.gone if item.takes is not None]
         if gone:
             quarantine.forget_loads(uri, gone, pipeline=str(identity.pipeline), step=identity.step)
         tombstones.record(identity, winner)
+        claims.record(identity, winner.batch, winner.claims)
         failpoint("after_tombstones")
         if winner.quarantine_files:
             quarantine.prepare(uri, beside=identity.table_uri, properties=KEEP_LOG)
@@ -186,7 +208,8 @@ class BatchProtocol:
         failpoint("after_ledger_commit")
 
     def abandon(self, manifest: Manifest, *, reason: str, last: Result | None) -> Done:
-        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``.
+        """Close a batch with nothing in it: its objects are recorded as skipped until ``ledger reset``. Whether it
+        was that, or committed by an import in the meantime, the result says.
 
         What ``last``, the batch before, knew of schema and RESTOREs is passed on.
         """
@@ -213,20 +236,14 @@ class BatchProtocol:
             schema_state=last.schema_state if last else {},
             replays=manifest.replays,
             restores_checked=last.restores_checked if last else 0,
-            abandoned=True,
+            abandoned=not manifest.claims,
+            claims=manifest.claims,
         )
-        uri = self._context.table.uri
         store_result(self._identity, result)
         version, winner, won = self._commit(manifest, result)
         self.record(winner, table_version=version)
         duration_s = time.monotonic() - started
-        summary = self._done(manifest, winner, version, won=won, duration_s=duration_s)
-        if winner.name != result.name:
-            raise ExactlyOnceError(
-                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
-                uri=uri,
-                hint="look at `lakeray ledger show`",
-            )
+        summary = summary_of(manifest, winner, version, won=won, duration_s=duration_s)
         return Done(summary=summary, result=winner, phases_s={})
 
     def _merge(
@@ -371,22 +388,6 @@ class BatchProtocol:
         )
         failpoint("after_commit")
         return committed.version, winner, committed.won
-
-    def _done(self, manifest: Manifest, winner: Result, version: int, *, won: bool, duration_s: float) -> BatchSummary:
-        return BatchSummary(
-            number=manifest.batch,
-            objects=len(manifest.objects),
-            rows=winner.rows,
-            bytes_read=sum(outcome.bytes_read for outcome in winner.outcomes),
-            bytes_written=sum(file.size_bytes for file in winner.files),
-            files=len(winner.files),
-            table_version=version,
-            duration_s=duration_s,
-            won=won,
-            replays=manifest.replays,
-            rows_removed=winner.rows_removed,
-            unnested={child.name: child.rows for child in winner.children},
-        )
 
     def _discard(self, written: Written, children: Sequence[Child]) -> None:
         """Remove the files of an attempt that lost: another's are committed, so nothing can ever name these."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lakeray.delta.table import TableHandle
 from lakeray.errors import Cancelled
+from lakeray.importer.claims.claim import Claim, part_of
 from lakeray.importer.executor import Executor
 from lakeray.importer.identity import ImportId, pipeline_id
 from lakeray.observability.metrics import ImportMetrics
@@ -27,7 +28,7 @@ class ImportContext:
 
     ``keys`` holds the resolved mask keys by reference, ``tables`` all tables of the workflow by name; ``now`` is the
     clock (UTC); ``list_pages`` may replace the store's own listing. ``task_memory_bytes`` is the aim for the memory of
-    one task.
+    one task. With a ``claim`` only its part of the source is imported, beside the stream.
     """
 
     tenant: str
@@ -47,6 +48,7 @@ class ImportContext:
     metrics: ImportMetrics = field(default_factory=ImportMetrics)
     metrics_file: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    claim: Claim | None = None
 
     @classmethod
     def of(
@@ -78,13 +80,14 @@ class ImportContext:
 
     def identity(self, handle: TableHandle) -> ImportId:
         """Who this import is for that table."""
-        return ImportId(
+        stream = ImportId(
             pipeline=pipeline_id(self.tenant, self.workflow),
             workflow=self.workflow,
             step=self.step_name,
             table_uri=self.table.uri,
             table_id=handle.id,
         )
+        return stream if self.claim is None else part_of(stream, self.claim.number)
 
     @property
     def table_properties(self) -> dict[str, str]:

@@ -19,8 +19,10 @@ from lakeray.delta.tags import set_tags
 from lakeray.errors import ImportFailed, TransformError, UnsupportedTable
 from lakeray.failpoints import failpoint
 from lakeray.importer.batch import BatchProtocol
+from lakeray.importer.claims.claim import Claim, active
+from lakeray.importer.claims.view import seen_by_part, seen_by_stream
 from lakeray.importer.context import ImportContext
-from lakeray.importer.discovery.difference import rested_difference
+from lakeray.importer.discovery.difference import Window
 from lakeray.importer.discovery.overwrite import other_imports, overwrite_plan
 from lakeray.importer.discovery.planner import Planner
 from lakeray.importer.discovery.source import Listing, open_listing
@@ -30,6 +32,7 @@ from lakeray.importer.preparation import read_as_text
 from lakeray.importer.protection.masks import task_keys
 from lakeray.importer.provenance import columns as provenance
 from lakeray.importer.quarantine.reprocess import Choice, cannot_reprocess, plan_reprocess
+from lakeray.importer.recording.earlier import earlier_batches
 from lakeray.importer.recording.ledger import Ledger
 from lakeray.importer.recording.recovery import last_result, lost_to_restore, record_committed, reprocessed
 from lakeray.importer.recording.tally import Tally
@@ -52,8 +55,12 @@ from lakeray.importer.unnest.tables import ChildTables, made_of, with_lists, wit
 from lakeray.transform.unnest import child_schema
 
 
-class _Overtaken(Exception):
+class Overtaken(Exception):
     """Another importer planned the batch that this one was about to plan."""
+
+
+class ClaimOver(Exception):
+    """Everything of the claim is imported: it takes no further batch."""
 
 
 @dataclass
@@ -84,10 +91,15 @@ class ImportLoop:
             self.context.check_cancelled()
             try:
                 self._pass(retry_failed=retry_failed)
-            except _Overtaken:
+            except Overtaken:
                 self.tally.note("another importer works on this table too: each batch counts once, whoever finishes it")
                 continue
             return
+
+    def recall(self) -> None:
+        """Count what the run imported before this process: called once, before anything else. Raises RecordLost."""
+        for done in earlier_batches(self.context):
+            self.tally.batch(done, earlier=True)
 
     def reprocess(self, choice: Choice) -> None:
         """Take the chosen rows out of quarantine through the step's program into the table, in batches of their own.
@@ -104,13 +116,13 @@ class ImportLoop:
         handle.check_writable(mode=self.context.mode)
         while True:
             self.context.check_cancelled()
-            self._recover(handle)
+            self.recover(handle)
             if self._refused_upto is None:
                 self._refused_upto = self._recorded
             plan = plan_reprocess(self.context, self.context.identity(handle), choice, upto=self._refused_upto)
             if plan is None:
                 return
-            with suppress(_Overtaken):
+            with suppress(Overtaken):
                 self._import(handle, plan.objects, extra=plan.extra)
             handle = require_table(self.context.table.uri)
 
@@ -119,7 +131,7 @@ class ImportLoop:
         handle = open_table(context.table.uri)
         if handle is not None:
             handle.check_writable(mode=context.mode)
-            self._recover(handle)
+            self.recover(handle)
             if context.table.feed_properties:
                 handle = set_properties(context.table.uri, context.table.feed_properties)
         ledger = Ledger(context.identity(handle), at_least=self._recorded) if handle else None
@@ -128,7 +140,7 @@ class ImportLoop:
         planner = Planner(source=context.source, limits=context.plan.batch, apart=apart, retry_failed=retry_failed)
         for objects in self._plan(ledger, listing, planner):
             self._warn_of_others(handle)
-            handle = handle or self._create_table(objects)
+            handle = handle or self.create_table(objects)
             self._import(handle, objects)
         self.tally.listing(planner, listing.counts)
         if handle is not None:
@@ -154,12 +166,25 @@ class ImportLoop:
     def _plan(self, ledger: Ledger | None, listing: Listing, planner: Planner) -> Iterator[list[PlannedObject]]:
         context = self.context
         if context.mode == "overwrite":
+            if ledger is not None and active(ledger.identity):
+                raise ImportFailed(
+                    "parts of the source are claimed by a backfill, and mode overwrite would import them too",
+                    uri=context.table.uri,
+                    hint="wait for its end, or end it: `lakeray ledger claims`",
+                )
             yield from overwrite_plan(listing, ledger, planner, batch=self._recorded)
             return
-        for window in rested_difference(listing, ledger):
+        for window in self._windows(ledger, listing):
             yield from planner.feed(window)
             context.observer.listing(step=context.step_name, listed=planner.listed, new=planner.listed - planner.known)
         yield from planner.finish()
+
+    def _windows(self, ledger: Ledger | None, listing: Listing) -> Iterator[Window]:
+        claim = self.context.claim
+        if claim is None or ledger is None:
+            return seen_by_stream(listing, ledger, self.tally.note)
+        stream = replace(self.context, claim=None).identity(require_table(self.context.table.uri))
+        return seen_by_part(claim, listing, Ledger(stream), ledger)
 
     def _warn_of_others(self, handle: TableHandle | None) -> None:
         plan = self.context.plan
@@ -172,7 +197,8 @@ class ImportLoop:
                 "and they do not write it again"
             )
 
-    def _create_table(self, objects: list[PlannedObject]) -> TableHandle:
+    def create_table(self, objects: list[PlannedObject]) -> TableHandle:
+        """Make the table, with columns as a sample of ``objects`` has them."""
         context = self.context
         if context.source.contract.tables != "evolve":
             raise ImportFailed(
@@ -238,9 +264,42 @@ class ImportLoop:
         )
         failpoint("before_manifest")
         if not store_manifest(identity, manifest):
-            raise _Overtaken
+            raise Overtaken
         failpoint("after_manifest")
         self._carry(handle, manifest.batch)
+
+    def part(self, claim: Claim) -> ImportLoop:
+        """The import of what is claimed, which begins with what this one knows and counts where this one counts."""
+        part = ImportLoop(replace(self.context, claim=claim))
+        part.tally = self.tally
+        part._schema, part._state = self._schema, self._state
+        part._restores_checked = self._restores_checked
+        return part
+
+    def say(self, handle: TableHandle, said: dict[str, Any]) -> None:
+        """Plan and carry through a batch without objects that says something of claims. Raises Overtaken."""
+        self._import(handle, [], extra=said)
+
+    def close(self) -> int:
+        """Let there be no further batch, behind all that are planned; how many there were."""
+        while True:
+            handle = require_table(self.context.table.uri)
+            identity = self.context.identity(handle)
+            try:
+                self.recover(handle)
+            except ClaimOver:
+                return self._recorded
+            closed = new_manifest(
+                identity,
+                batch=self._recorded + 1,
+                source_uri=self.context.source.uri,
+                objects=[],
+                mode=self.context.mode,
+                now=self.context.now(),
+                extra={"closed": True},
+            )
+            if store_manifest(identity, closed):
+                return self._recorded
 
     def _carry(self, handle: TableHandle, batch: int) -> bool:
         """Carry the stored manifest of ``batch`` through; False when there is none."""
@@ -248,8 +307,15 @@ class ImportLoop:
         manifest = load_manifest(identity, batch)
         if manifest is None:
             return False
-        schema = self._source_schema(handle, manifest.objects)
+        if "closed" in manifest.claims:
+            raise ClaimOver
         protocol = BatchProtocol(self.context, identity)
+        if manifest.claims:
+            done = protocol.abandon(manifest, reason="", last=self._last)
+            self._recorded = done.summary.number
+            self._learn(done.result)
+            return True
+        schema = self._source_schema(handle, manifest.objects)
         done = protocol.run(manifest, schema, restores_checked=self._restores_checked, state=self._state)
         self._recorded = done.summary.number
         self._learn(done.result)
@@ -290,7 +356,8 @@ class ImportLoop:
         )
         return read_as_text(known, self.context.step, self.context.source)
 
-    def _recover(self, handle: TableHandle) -> None:
+    def recover(self, handle: TableHandle) -> None:
+        """Finish what was planned and record what was committed, whoever did it."""
         identity = self.context.identity(handle)
         for number in record_committed(self.context, handle):
             self.tally.note(f"batch {number} was in the table already: now the ledger says so too")

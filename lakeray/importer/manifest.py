@@ -19,10 +19,11 @@ from lakeray.importer.identity import ImportId
 from lakeray.objects import ObjectInfo, join, open_store
 from lakeray.spec.steps import Mode
 
-FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT = 1, 2, 3
+FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT, CLAIM_FORMAT = 1, 2, 3, 4
 """A version that knows nothing of reprocessing must not take its manifest for one of objects to be read whole, nor one
-that knows nothing of child tables leave them out."""
+that knows nothing of child tables leave them out, or one that knows nothing of claims go past them."""
 Fate = Literal["replaced", "deleted", "withdrawn", "compensated"]
+_CLAIMS = ("claim", "release", "closed")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -90,6 +91,13 @@ class Manifest:
         return "reprocess" if "reprocess" in self.extra else "objects"
 
     @property
+    def claims(self) -> dict[str, Any]:
+        """What it says of claims (see ``claims``): a ``claim`` begins, one is over (``release``), or, in a part's own
+        batches, that there are no further ones (``closed``). Such a batch has no objects.
+        """
+        return {name: self.extra[name] for name in _CLAIMS if name in self.extra}
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the objects to be read."""
         return sum(planned.info.size for planned in self.objects if planned.skip is None)
@@ -135,6 +143,8 @@ class Manifest:
 
 
 def _format(extra: dict[str, Any]) -> int:
+    if any(name in extra for name in _CLAIMS):
+        return CLAIM_FORMAT
     return UNNEST_FORMAT if "unnest" in extra else REPROCESS_FORMAT if "reprocess" in extra else FORMAT
 
 

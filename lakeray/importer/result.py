@@ -21,7 +21,7 @@ from lakeray.importer.recording.summary import CleansingSummary, ExpectationSumm
 from lakeray.importer.unnest.record import ChildBatch
 from lakeray.objects import join, open_store
 
-FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT = 1, 2, 3
+FORMAT, REPROCESS_FORMAT, UNNEST_FORMAT, CLAIM_FORMAT = 1, 2, 3, 4
 RESULT_KEY = "lakeray.result"
 """Where a commit names the result of its batch."""
 Outcome = Literal[
@@ -122,6 +122,8 @@ class Result:
     cleansing: dict[str, dict[str, CleansingSummary]] = field(default_factory=dict)
     reprocessed: str | None = None
     """SQL over the quarantine for the rows that this batch took from there; None for a batch of whole objects."""
+    claims: dict[str, Any] = field(default_factory=dict)
+    """What the manifest says of claims; a batch that says something has no objects."""
 
     @property
     def gone(self) -> list[PlannedObject]:
@@ -195,6 +197,8 @@ class Result:
 
 
 def _format(raw: dict[str, Any]) -> int:
+    if raw.get("claims"):
+        return CLAIM_FORMAT
     if raw.get("children"):
         return UNNEST_FORMAT
     return FORMAT if raw.get("reprocessed") is None else REPROCESS_FORMAT

@@ -179,7 +179,7 @@ class _BatchWriter:
             quarantine_uri=context.table.quarantine_uri,
             prefix=f"{self._identity.file_prefix(self._manifest.batch, self._attempt)}-t{self._counter:04d}",
             pipeline=str(self._identity.pipeline),
-            step_name=context.step_name,
+            step_name=self._identity.step,
             batch=self._manifest.batch,
             run_id=context.run_id,
             now=self._manifest.created_at,

@@ -16,6 +16,7 @@ from functools import partial
 
 from lakeray.config import Settings
 from lakeray.errors import Cancelled, LakerayError, place_of
+from lakeray.importer.claims.take import Wish, import_part, withdraw_part
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Executor
 from lakeray.importer.loop import ImportLoop
@@ -59,8 +60,11 @@ class Bench:
         """The import of a step, made when it is first asked for. Raises ConfigError for a secret that is missing."""
         return self.loops.get(name) or self.begin(name, self.stop)
 
-    def begin(self, name: str, stop: threading.Event) -> ImportLoop:
-        """The import of a step as a further attempt has it, which ``stop`` stops; what was counted before stays."""
+    def begin(self, name: str, stop: threading.Event, *, resumed: bool = False) -> ImportLoop:
+        """The import of a step as a further attempt has it, which ``stop`` stops; what was counted before stays.
+
+        ``resumed``: another process may have imported some of it, which counts too. Raises RecordLost.
+        """
         before = self.loops.get(name)
         context = self._context(name, stop)
         self._stops[name] = stop
@@ -74,6 +78,8 @@ class Bench:
                 table: AfterImport(self.table(table), now=self.now, check=check)
                 for table in (context.plan.into, *context.step.unnest)
             }
+            if resumed:
+                loop.recall()
         self.loops[name] = loop
         return loop
 
@@ -107,11 +113,17 @@ class Bench:
         title = f"{self.workflow.workflow}/{doing} {table} {self.run_id}"
         return executor(self.settings.executor, name=title, cluster=self.cluster)
 
-    def import_once(self, name: str, *, retry_failed: bool = True, reprocess: Choice | None = None) -> None:
-        """One attempt at an import step. Raises what stops it; what is recorded until then stays."""
+    def import_once(
+        self, name: str, *, retry_failed: bool = True, reprocess: Choice | None = None, part: Wish | None = None
+    ) -> None:
+        """One attempt at an import step, or at a ``part`` of it beside the running stream. Raises what stops it; what
+        is recorded until then stays.
+        """
         loop = self.loop(name)
         if reprocess is not None:
             loop.reprocess(reprocess)
+        elif part is not None:
+            import_part(loop, part, retry_failed=retry_failed)
         else:
             loop.drain(retry_failed=retry_failed)
         loop.tally.check_hope()
@@ -125,10 +137,12 @@ class Bench:
         assert step.maintain is not None
         return maintain(step.maintain, self.table(step.maintain.table), check=check or self.check_cancelled)
 
-    def withdraw_once(self, name: str) -> BatchSummary | None:
+    def withdraw_once(self, name: str, *, part: Wish | None = None) -> BatchSummary | None:
         """Take the rows of this run's batches out again, in one commit; None when nothing of them is there."""
         known = self.loops.get(name)
         context = known.context if known is not None else self._context(name, self.stop)
+        if part is not None:
+            return withdraw_part(context, part, run_id=self.run_id, fate="compensated")
         return withdraw(context, run_id=self.run_id, fate="compensated")
 
     def told(self, name: str, error: ErrorSummary | None) -> None:

@@ -14,7 +14,7 @@ from lakeray.delta.table import TableHandle, open_table
 from lakeray.delta.upkeep import delete_rows
 from lakeray.errors import SpecError
 from lakeray.importer.quarantine.reprocess import Choice
-from lakeray.importer.quarantine.table import SCHEMA, of_step
+from lakeray.importer.quarantine.table import SCHEMA, of_step_with_parts
 
 Started = TypeVar("Started")
 _ORDER = (("quarantined_at", "descending"), ("object_uri", "ascending"), ("row", "ascending"))
@@ -98,5 +98,5 @@ class QuarantineOf(Generic[Started]):
         for item in self._imports:
             handle = open_table(item.quarantine_uri)
             if handle is not None:
-                found.append((handle, f"{of_step(item.pipeline, item.step)} AND ({choice.sql(handle)})"))
+                found.append((handle, f"{of_step_with_parts(item.pipeline, item.step)} AND ({choice.sql(handle)})"))
         return found

@@ -70,12 +70,28 @@ def _next(stream: Any, index: int) -> Told | None:
         return None
     except exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
-    except exceptions.OutOfMemoryError:
-        return Told(index, Died("out of memory (killed by Ray's memory monitor)"))
-    except exceptions.NodeDiedError:
-        return Told(index, Died("its node was lost"))
-    except (exceptions.WorkerCrashedError, exceptions.RaySystemError, exceptions.ObjectLostError):
-        return Told(
-            index,
-            Died("the process ended unexpectedly (crash, exit, or killed by the operating system for its memory)"),
-        )
+    except exceptions.RayError as error:
+        said = death(error)
+        if said is None:
+            raise
+        return Told(index, Died(said))
+
+
+def death(error: BaseException) -> str | None:
+    """How a worker died, for people; None where the error says nothing of the kind."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "out of memory (killed by Ray's memory monitor)"
+    if isinstance(error, exceptions.NodeDiedError):
+        return "its node was lost"
+    ended = (
+        exceptions.WorkerCrashedError,
+        exceptions.RaySystemError,
+        exceptions.ObjectLostError,
+        exceptions.ActorDiedError,
+        exceptions.ActorUnavailableError,
+    )
+    if isinstance(error, ended):
+        return "the process ended unexpectedly (crash, exit, or killed by the operating system for its memory)"
+    return None

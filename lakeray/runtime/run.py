@@ -8,12 +8,12 @@ from __future__ import annotations
 import platform
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from lakeray.config import Settings
-from lakeray.errors import Cancelled, LakerayError
+from lakeray.errors import Cancelled, LakerayError, SpecError
 from lakeray.importer.loop import ImportLoop
 from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.summary import ImportSummary
@@ -194,3 +194,15 @@ class WorkflowRun:
         if "failed" in states:
             return "failed"
         return "cancelled" if "cancelled" in states else "succeeded"
+
+
+def watchable(workflow: Workflow, steps: Sequence[str] | None) -> None:
+    """Raise SpecError for steps that a run that keeps watching cannot do: a gate that nobody stands at must not be
+    passed by watching on.
+    """
+    for name, step in workflow.steps.items():
+        if (steps is None or name in steps) and step.kind not in ("import", "maintain"):
+            raise SpecError(
+                f"step {name} is of kind {step.kind}, which a run that keeps watching cannot do",
+                hint="run without --continuous, or name the import steps that may go on by themselves with --step",
+            )

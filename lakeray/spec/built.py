@@ -26,7 +26,6 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
         for path, what in (
             *_of_step(name, step),
             *_of_parts(name, workflow, step),
-            *_of_sets(name, workflow, step),
             *_of_source(workflow, step),
         ):
             place = workflow.where(*path)
@@ -52,8 +51,6 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate == "withdraw" and history:
         yield (*here, "compensate"), "withdraw is not built yet for mode scd2"
-    if step.resources:
-        yield (*here, "resources"), "resources is not built yet"
     starts_runs = step.workflow is not None or (step.map is not None and step.map.workflow is not None)
     for option in ("queue", "breaker"):
         if getattr(step, option) and starts_runs:
@@ -88,23 +85,6 @@ def _of_parts(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, 
         for other, said in why.items():
             if parts and said:
                 yield ("steps", name, option), f"{option} is not built yet together with {other}"
-
-
-def _of_sets(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
-    """A batch's rows are compared with those of the table, among which are still the ones that the batch takes out."""
-    if step.import_ is None:
-        return
-    source = workflow.sources[step.import_.from_]
-    taking = {
-        "changed_objects: replace": source.changed_objects == "replace",
-        "deleted_objects: delete": source.deleted_objects == "delete",
-    }
-    looking = {("expect_set", rule): "against: table" for rule, it in step.expect_set.items() if it.against == "table"}
-    if step.deduplicate is not None and step.deduplicate.within != "batch":
-        looking["deduplicate", "within"] = "a look into the table"
-    for path, what in looking.items():
-        for option in (option for option, said in taking.items() if said):
-            yield ("steps", name, *path), f"{what} is not built yet together with {option}; within the batch it is"
 
 
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

@@ -34,10 +34,16 @@ DIRECTIVES = {
 _ALIASES = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%D": "%m/%d/%y", "%R": "%H:%M"}
 
 
-def pattern_regex(pattern: str) -> str:
-    """The regular expression of the texts that a date pattern takes. Raises WrongValue for one that says no day."""
+def plain_pattern(pattern: str) -> str:
+    """``pattern`` without directives that stand for several."""
     for alias, meaning in _ALIASES.items():
         pattern = pattern.replace(alias, meaning)
+    return pattern
+
+
+def pattern_regex(pattern: str) -> str:
+    """The regular expression of the texts that a date pattern takes. Raises WrongValue for one that says no day."""
+    pattern = plain_pattern(pattern)
     directives = re.findall(r"%.?", pattern, re.DOTALL)
     for directive in directives:
         if directive not in DIRECTIVES:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from lakeray.spec.notify import Notify
 from lakeray.spec.references import reference_complaints
 from lakeray.spec.schedule import Schedule
 from lakeray.spec.sources import Source
@@ -60,6 +61,8 @@ class Workflow(Spec):
     pools: dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(default_factory=dict)
     """Slots of each pool that steps of all of the tenant's runs share, by name. Default: none. Where files differ, the
     run that was accepted last says how many there are."""
+    notify: dict[Name, Notify] = Field(default_factory=dict)
+    """Who is told of what becomes of runs, by name. Default: nobody. `lakeray up` tells them."""
 
     _positions: Positions = PrivateAttr(default_factory=Positions)
 

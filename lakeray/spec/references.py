@@ -62,7 +62,9 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-_SECTIONS = frozenset({"workflow", "tenant", "schedule", "triggers", "sources", "tables", "steps", "targets", "pools"})
+_SECTIONS = frozenset(
+    {"workflow", "tenant", "schedule", "triggers", "sources", "tables", "steps", "targets", "pools", "notify"}
+)
 
 
 class _Graph:
@@ -166,6 +168,8 @@ class _Graph:
         """Sources and tables that nothing has; a workflow that its own end would start again."""
         for name, trigger in _mapping(data.get("triggers")).items():
             here: Loc = ("triggers", name)
+            if name == "schedule":
+                yield here, WrongValue("expected another name: the file's schedule is called so", found=quoted(name))
             for loc, said in ((here, trigger), ((*here, "expect"), _get(trigger, "expect"))):
                 for kind, key, section in (("arrival", "source", "sources"), ("table_version", "table", "tables")):
                     short, long = _get(said, kind), _get(said, kind, key)

@@ -234,6 +234,12 @@ KINDS = ("import", "validate", "gate", "deliver", "maintain", "python", "workflo
 """What a step can be."""
 
 
+def _amount(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise WrongValue("expected a whole number, or less than 1", found=f"{value:g}")
+    return value
+
+
 def _compensation(value: str) -> str:
     if value == "withdraw":
         return value
@@ -310,9 +316,10 @@ class Step(Choice):
     """What the step has to hold while it works. Default: nothing."""
     breaker: Breaker | None = None
     """The circuit breaker before it. Default: none."""
-    resources: dict[Text, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    resources: dict[Text, Annotated[float, Field(ge=0), AfterValidator(_amount)]] = Field(default_factory=dict)
     """What Ray reserves for the step by name: `num_cpus`, `num_gpus`, `memory` in bytes, or a resource of your cluster.
-    Default: what the kind of step needs."""
+    The step is a Ray task of its own then, also in `lakeray run`. Above 1 amounts are whole. Default: nothing; short
+    functions share warm processes, and the tasks of an import reserve one CPU each."""
     compensate: Annotated[str, AfterValidator(_compensation)] | None = None
     """What undoes the step when a later one fails for good: `withdraw` takes this run's rows out again; or
     `module:function`. Default: nothing."""

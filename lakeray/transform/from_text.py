@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from lakeray.transform.text_bytes import digits_alone, matching
+
 BLANKS = " \t\r\n"
 SURE_DAY = (  # all but leap days
     r"[0-9]{4}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
@@ -44,7 +46,7 @@ def parse(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pt.is_decimal(target):
         return _decimals(array, target)
     if pt.is_date(target):
-        days = salvage(array, target, sure=f"^{SURE_DAY}$", normal=normal_day)
+        days = salvage(array, target, sure=like(f"^{SURE_DAY}$"), normal=normal_day)
         return pc.if_else(pc.less(days, _FIRST_DAY), pa.scalar(None, target), days)  # Arrow has a year 0
     return pa.nulls(len(array), target)
 
@@ -53,14 +55,14 @@ def salvage(
     array: pa.Array,
     target: pa.DataType,
     *,
-    sure: str,
+    sure: Callable[[pa.Array], pa.BooleanArray],
     normal: Callable[[str], str | None],
     whole: bool = True,
 ) -> pa.Array:
     """Texts through Arrow's cast, with a way around those that it refuses.
 
-    ``sure`` is a regular expression of texts that Arrow surely takes; ``normal`` turns any other (without blanks
-    around it) into one that Arrow takes, or None. With ``whole``, the array as it is is tried first.
+    ``sure`` finds texts that Arrow surely takes; ``normal`` turns any other (without blanks around it) into one that
+    Arrow takes, or None. With ``whole``, the array as it is is tried first.
     """
     if whole:
         try:
@@ -68,7 +70,7 @@ def salvage(
         except pa.ArrowInvalid:
             pass
     bare = pc.utf8_trim(array, BLANKS)
-    certain = pc.match_substring_regex(bare, sure)
+    certain = sure(bare)
     values = pc.if_else(certain, bare, pa.scalar(None, pa.string())).cast(target)
     doubtful = pc.and_(bare.is_valid(), pc.invert(pc.fill_null(certain, True)))
     if not pc.any(doubtful).as_py():
@@ -76,6 +78,11 @@ def salvage(
     encoded = bare.filter(doubtful).dictionary_encode()
     found = pa.array([normal(text) for text in encoded.dictionary.to_pylist()], pa.string()).cast(target)
     return pc.replace_with_mask(values, doubtful, found.take(encoded.indices))
+
+
+def like(pattern: str) -> Callable[[pa.Array], pa.BooleanArray]:
+    """Finds texts by a regular expression."""
+    return lambda texts: pc.match_substring_regex(texts, pattern)
 
 
 def contains_byte(array: pa.Array, found: bytes) -> bool:
@@ -96,13 +103,17 @@ def _integers(array: pa.Array, target: pa.DataType) -> pa.Array:
         number = int(text)
         return str(number) if low <= number <= high else None
 
-    sure = rf"^-?[0-9]{{1,{_SURE_DIGITS[target.bit_width]}}}$"
+    digits = _SURE_DIGITS[target.bit_width]
+
+    def sure(texts: pa.Array) -> pa.BooleanArray:
+        return matching(texts, rf"^-?[0-9]{{1,{digits}}}$", sure=digits_alone(texts, digits))
+
     plain = not contains_byte(array, b"xX")  # Arrow reads 0x10 as sixteen
     return salvage(array, target, sure=sure, normal=normal, whole=plain)
 
 
 def _floats(array: pa.Array, target: pa.DataType) -> pa.Array:
-    values = salvage(array, target, sure=_SURE_FLOAT, normal=_normal_float)
+    values = salvage(array, target, sure=like(_SURE_FLOAT), normal=_normal_float)
     infinite = pc.is_inf(values)
     if not pc.any(infinite).as_py():
         return values
@@ -135,7 +146,7 @@ def _decimals(array: pa.Array, target: pa.DataType) -> pa.Array:
     # Arrow takes 39 digits for 38, and appends zeros up to the scale, and wraps around
     longest = (pc.max(pc.binary_length(array)).as_py() or 0) + target.scale
     plain = longest <= _DECIMAL_DIGITS and not contains_byte(array, b"eE")
-    return salvage(array, target, sure=sure, normal=normal, whole=plain)
+    return salvage(array, target, sure=like(sure), normal=normal, whole=plain)
 
 
 def _booleans(array: pa.Array) -> pa.Array:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from lakeray.spec.formats import pattern_regex
-from lakeray.transform import from_text
+from lakeray.spec.formats import pattern_regex, plain_pattern
 from lakeray.transform.delta_types import TIMESTAMP
 from lakeray.transform.moments import to_date
+from lakeray.transform.text_bytes import FixedWidth
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _FULL = (
@@ -38,33 +38,45 @@ def parse_moments(texts: pa.Array, pattern: str, kind: pa.DataType, zone: str) -
     quick = _iso(texts, pattern)
     if quick is not None:
         return _typed(quick, kind, zone)
-    certain = _certain(texts, pattern)
-    if certain is None:
+    width = FixedWidth.of(plain_pattern(pattern))
+    shaped = None if width is None else width.shaped(texts)
+    if width is None or shaped is None or not pc.any(shaped).as_py():
         return _parsed(texts, pattern, kind, zone)
-    sure = pc.if_else(certain, texts, pa.scalar(None, pa.string())).cast(pa.timestamp("us"))
-    values = _typed(sure, kind, zone)
-    rest = pc.and_not(texts.is_valid(), certain)
+    values = _cast(texts, shaped) if pattern in _ISO else None
+    if values is None:
+        sure = width.numbers(texts.filter(shaped))
+        micros, right = _microseconds(sure, np.ones(len(sure["d"]), dtype=bool))
+        nothing = pa.nulls(len(texts), pa.timestamp("us"))
+        values = pc.replace_with_mask(nothing, shaped, _array(micros, right).cast(pa.timestamp("us")))
+    values = _typed(values, kind, zone)
+    rest = pc.and_not(texts.is_valid(), shaped)
     return pc.replace_with_mask(values, rest, _parsed(texts.filter(rest), pattern, kind, zone))
 
 
-def _certain(texts: pa.Array, pattern: str) -> pa.BooleanArray | None:
-    """Where a text has a shape and a day that Arrow itself reads rightly; None for patterns that it does not know."""
-    if pattern not in _ISO:
+def _cast(texts: pa.Array, shaped: pa.BooleanArray) -> pa.Array | None:
+    """The texts of an ISO shape as Arrow itself reads them; None when one is no day."""
+    try:
+        values = pc.if_else(shaped, texts, pa.scalar(None, pa.string())).cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
         return None
-    between = _ISO[pattern][1]
-    clock = f"{between}([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]" if between else ""
-    found = pc.match_substring_regex(texts, f"^{from_text.SURE_DAY}{clock}$")
-    years = pc.invert(pc.starts_with(texts, "0000"))
-    return pc.fill_null(pc.and_(found, years), fill_value=False)
+    return values if _after_year_0(values) else None
 
 
 def _parsed(texts: pa.Array, pattern: str, kind: pa.DataType, zone: str) -> pa.Array:
     """The careful way, for any pattern."""
     parts = pc.extract_regex(pc.utf8_trim_whitespace(texts), pattern_regex(pattern))
-    names = [field.name for field in parts.type]
-    fields = {name: parts.field(name) for name in names}
+    fields = {field.name: parts.field(field.name) for field in parts.type}
     there = np.asarray(pc.is_valid(parts))
-    micros, right = _microseconds(fields, there)
+    found = {name: _numbers(fields[name], there) for name in fields if name in "YymdHIMS"}
+    if "b" in fields or "B" in fields:
+        found["m"] = _months(fields["b"], _MONTHS) if "b" in fields else _months(fields["B"], _FULL)
+    if "I" in found:
+        there = there & (found["I"] >= 1) & (found["I"] <= 12)  # noqa: PLR2004 - hours of a half day
+        late = np.asarray(pc.fill_null(pc.match_substring_regex(fields["p"], "^[Pp]"), False))
+        found["H"] = found["I"] % 12 + 12 * late
+    if "f" in fields:
+        found["f"] = _fraction(fields["f"], there)
+    micros, right = _microseconds(found, there)
     if "z" in fields:
         micros = micros - _offsets(fields["z"], right)
         moments = _array(micros, right).cast(TIMESTAMP)
@@ -109,8 +121,13 @@ def _iso(texts: pa.Array, pattern: str) -> pa.Array | None:
         values = texts.cast(pa.timestamp("us"))
     except pa.ArrowInvalid:
         return None
+    return values if _after_year_0(values) else None
+
+
+def _after_year_0(values: pa.Array) -> bool:
+    """Arrow has a year 0."""
     early = pc.min(values.cast(pa.int64())).as_py()
-    return None if early is not None and early < -719_162 * _DAY_US else values  # Arrow has a year 0
+    return early is None or early >= -719_162 * _DAY_US
 
 
 def _numbers(texts: pa.Array, right: Any) -> Any:
@@ -119,23 +136,17 @@ def _numbers(texts: pa.Array, right: Any) -> Any:
     return np.asarray(known.cast(pa.int64()))
 
 
-def _microseconds(fields: dict[str, pa.Array], there: Any) -> tuple[Any, Any]:
-    """Microseconds since 1970 on the clock that the texts show, and where they are right."""
+def _microseconds(found: dict[str, Any], there: Any) -> tuple[Any, Any]:
+    """Microseconds since 1970 on the clock that the numbers show, by their directives' letters, and where they are
+    right.
+    """
     zero = np.zeros(len(there), dtype=np.int64)
-    found = {name: _numbers(fields[name], there) for name in fields if name in "YymdHIMS"}
     year = found.get("Y")
     if year is None:
         year = found["y"] + np.where(found["y"] >= _PIVOT, 1900, 2000)
-    month = found.get("m")
-    if month is None:
-        month = _months(fields["b"] if "b" in fields else fields["B"], _MONTHS if "b" in fields else _FULL)
-    day = found["d"]
-    hour = found.get("H", zero)
+    month, day = found["m"], found["d"]
+    hour, minute, second = (found.get(name, zero) for name in "HMS")
     right = there & (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)  # noqa: PLR2004 - months of a year
-    if "I" in found:
-        hour = found["I"] % 12 + 12 * np.asarray(pc.fill_null(pc.match_substring_regex(fields["p"], "^[Pp]"), False))
-        right = right & (found["I"] >= 1) & (found["I"] <= 12)  # noqa: PLR2004 - hours of a half day
-    minute, second = found.get("M", zero), found.get("S", zero)
     right = right & (hour < 24) & (minute < 60) & (second < 60)  # noqa: PLR2004 - the clock
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     length = _LENGTHS[np.clip(month, 1, 12) - 1] + (leap & (month == 2))  # noqa: PLR2004 - February
@@ -143,8 +154,7 @@ def _microseconds(fields: dict[str, pa.Array], there: Any) -> tuple[Any, Any]:
     months = (np.where(right, year, 1970) - 1970) * 12 + np.where(right, month, 1) - 1
     days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + np.where(right, day, 1) - 1
     micros = ((days * 24 + hour) * 60 + minute) * 60 + second
-    micros = micros * 1_000_000 + (_fraction(fields["f"], there) if "f" in fields else zero)
-    return micros, right
+    return micros * 1_000_000 + found.get("f", zero), right
 
 
 def _months(names: pa.Array, known: tuple[str, ...]) -> Any:

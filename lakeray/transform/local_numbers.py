@@ -12,10 +12,12 @@ import pyarrow.types as pt
 from lakeray.spec.formats import NumberFormat, SignedFormat
 from lakeray.transform import from_text
 from lakeray.transform.coercions import convert
+from lakeray.transform.text_bytes import digits_and_points
 
 _BLANK = r"[\s\pZ]"
 _MINUS = "\u2212"
 _SURE = r"^-?[0-9]{1,17}(\.[0-9]{1,17})?$"
+_PEEK = 1024
 _NOTHING = pa.scalar(None, pa.string())
 
 
@@ -30,8 +32,12 @@ def parse_numbers(texts: pa.Array, style: NumberFormat, kind: pa.DataType) -> pa
         return quick
     if style.decimal != "." or not pt.is_floating(kind):
         return _parsed(texts, style, kind)
-    certain = pc.fill_null(pc.match_substring_regex(texts, _SURE), fill_value=False)
-    values = pc.if_else(certain, texts, _NOTHING).cast(kind)
+    certain = digits_and_points(texts)
+    try:
+        values = pc.if_else(certain, texts, _NOTHING).cast(kind)
+    except pa.ArrowInvalid:  # one has two points
+        certain = pc.fill_null(pc.match_substring_regex(texts, _SURE), fill_value=False)
+        values = pc.if_else(certain, texts, _NOTHING).cast(kind)
     rest = pc.and_not(texts.is_valid(), certain)
     return pc.replace_with_mask(values, rest, _parsed(texts.filter(rest), style, kind))
 
@@ -133,6 +139,7 @@ def _plain(texts: pa.Array, style: NumberFormat, kind: pa.DataType) -> pa.Array 
     if style.decimal != "." or not pt.is_floating(kind):
         return None
     try:
+        texts.slice(len(texts) // 2, _PEEK).cast(kind)  # most of the time this is enough to see that it cannot be
         values = texts.cast(kind)
     except pa.ArrowInvalid:
         return None

@@ -19,8 +19,8 @@ _FIRST_US, _LAST_US = _FIRST_DAY * _DAY_US, (_LAST_DAY + 1) * _DAY_US - 1
 _PER_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _ZONE = r"(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)"
 _CLOCK = r"[T ]([01][0-9]|2[0-3])(:[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?)?"
-_SURE_ZONED = rf"^{from_text.SURE_DAY}{_CLOCK}{_ZONE}$"
-_SURE_NAIVE = rf"^{from_text.SURE_DAY}({_CLOCK})?$"
+_SURE_ZONED = from_text.like(rf"^{from_text.SURE_DAY}{_CLOCK}{_ZONE}$")
+_SURE_NAIVE = from_text.like(rf"^{from_text.SURE_DAY}({_CLOCK})?$")
 _TEXT = re.compile(rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})({_CLOCK}{_ZONE}?)?")
 _ENDS_IN_ZONE = r"^\s*[0-9-]{10}[T ][0-9:.]*(Z|[+-][0-9:]+)\s*$"
 _PEEK = 1024
@@ -93,7 +93,7 @@ def _parsed(array: pa.Array) -> tuple[pa.Array, int]:
     except pa.ArrowInvalid:
         pass
     sure = _SURE_ZONED if likely.tz else _SURE_NAIVE
-    certain = pc.fill_null(pc.match_substring_regex(array, sure), fill_value=False)
+    certain = pc.fill_null(sure(array), fill_value=False)
     values = _in_range(pc.if_else(certain, array, pa.scalar(None, pa.string())).cast(likely))
     doubtful = pc.and_(array.is_valid(), pc.invert(certain))
     if not pc.any(doubtful).as_py():

@@ -105,12 +105,14 @@ class Passage:
         dropped, violations = self._expected(computed)
         for name in parts.constraints:
             self._constrained(plan, computed, name)
-        after = self._masked(after)
-        if self._shape.late is not None:
+        if self._shape.late is None:
+            table = self._masked(self._kept(after))
+        else:
+            after = self._masked(after)
             late = self._shape.late.compute(after)
             for name in parts.late:
                 self._constrained(self._shape.late, late, name)
-        table = after if self._alive is None else after.filter(self._alive)
+            table = self._kept(after)
         return Transformed(
             table=table,
             rows=self._rows if self._alive is None else self._rows.filter(self._alive),
@@ -121,6 +123,10 @@ class Passage:
             checked=checked,
             generated=generated,
         )
+
+    def _kept(self, table: pa.Table) -> pa.Table:
+        """The rows that are left of ``table``."""
+        return table if self._alive is None else table.filter(self._alive)
 
     def _count(self) -> int:
         return self._length if self._alive is None else pc.sum(self._alive).as_py() or 0

@@ -67,7 +67,7 @@ def _plain(array: pa.Array) -> Any:
 
 
 def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    if pt.is_boolean(kind) or is_text(kind) or pt.is_null(kind):
+    if pt.is_boolean(kind) or pt.is_integer(kind) or is_text(kind) or pt.is_null(kind):
         return None
     if pt.is_timestamp(kind) and kind.unit == "ns":
         return lambda value: _nanosecond_text(value, zoned=kind.tz is not None)

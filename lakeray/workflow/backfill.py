@@ -36,7 +36,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a backfill is asked to do: time ranges (``start``, ``end``, ``every``) or ``values``.
 
     ``step`` is the step that is run for each partition, None for the whole workflow; ``concurrency`` how many go on at
-    once.
+    once. ``by`` names the columns of objects' paths that say which partition they belong to; empty: the time at which
+    they were changed.
     """
 
     backfill_id: str
@@ -48,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timezone: str = "UTC"
     values: tuple[str | int | float, ...] = ()
     concurrency: int = 4
+    by: tuple[str, ...] = ()
     reprocess: Reprocess = "none"
 
     def partitions(self) -> tuple[Partition, ...]:
@@ -141,6 +143,11 @@ def running(state: Backfill) -> tuple[Child, ...]:
     going = [index for index, code in enumerate(state.codes) if code == RUNNING]
     partitions = state.plan.partitions() if going else ()
     return tuple(_child(state, index, partitions[index]) for index in going)
+
+
+def child_of(state: Backfill, index: int) -> Child:
+    """The newest run of a partition, begun or not."""
+    return _child(state, index, state.plan.partitions()[index])
 
 
 def _child(state: Backfill, index: int, partition: Partition) -> Child:

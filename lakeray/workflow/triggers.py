@@ -55,11 +55,14 @@ class EndState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 
 
 class AbsenceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="expect"):
-    """Since when something is waited for, and whether its absence was told."""
+    """Since when something is waited for, and whether its absence was told. ``inner`` is what is known of a source or
+    table that is looked at for it.
+    """
 
     armed_at: datetime
     since: datetime
     told: bool = False
+    inner: ArrivalState | VersionState | None = None
 
 
 Sensor = ArrivalState | VersionState | EndState | AbsenceState

@@ -40,13 +40,13 @@ def env():
 
 
 def processes_of(env):
-    """Command lines of the living processes that inherited the mark."""
+    """Command lines of the living processes that inherited the mark, by their ids."""
     wanted = f"{MARK}={env[MARK]}".encode()
-    found = []
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ")[:80])
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ")[:80]
         except OSError:  # gone, or another's
             continue
     return found

@@ -42,6 +42,17 @@ def test_both_executors_import_exactly(tmp_path, ray_lake, kind):
         lake.add("00-new.json") if len(lake.uris) == 6 else None
 
 
+def test_a_backfill_on_ray_beside_a_run(tmp_path, ray_lake):
+    lake = sample(tmp_path, objects=9)
+    backfill = connect("tasks").backfill(lake.workflow, start="2000-01-01", end="2099-12-31", every="25 years")
+    summary = connect("tasks").run(lake.workflow).result(timeout=120)
+    assert summary.state == "succeeded", summary.errors
+    assert backfill.result(timeout=120).state == "succeeded"
+    lake.add("00-new.json")
+    connect("tasks").run(lake.workflow).result(timeout=120)
+    lake.check()
+
+
 @pytest.mark.parametrize("kind", ["tasks", "dataset"])
 @pytest.mark.parametrize(("hook", "word"), [("die_of_poison", "poison"), ("eat_memory", "hungry")])
 def test_a_deadly_object_costs_itself_alone(tmp_path, ray_lake, kind, hook, word):

@@ -6,11 +6,12 @@ Every server object has ``env``: the variables with which lakeray finds it. None
 from tests.servers.azurite import AzureServer, start_azurite
 from tests.servers.processes import ServerMissing
 from tests.servers.radosgw import start_radosgw
-from tests.servers.redis import RedisServer, start_redis
+from tests.servers.redis import OwnRedis, RedisServer, start_redis
 from tests.servers.s3 import S3Server, start_moto, start_s3
 
 __all__ = [
     "AzureServer",
+    "OwnRedis",
     "RedisServer",
     "S3Server",
     "ServerMissing",

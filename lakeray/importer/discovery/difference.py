@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,20 @@ import pyarrow.compute as pc
 from lakeray.importer.discovery.source import Listing
 from lakeray.importer.provenance.gone import COLUMNS as LOAD_COLUMNS
 from lakeray.importer.provenance.gone import LOADS, live_loads
-from lakeray.importer.recording.ledger import IDENTITY, LOADED, SCHEMA, Ledger, identity_keys, latest, windows
+from lakeray.importer.recording.ledger import IDENTITY, LOADED, SCHEMA, identity_keys, latest, windows
 from lakeray.objects import LISTING
 
 WINDOW_ROWS = 250_000
 _COLUMNS = (*IDENTITY, "batch", "outcome", "tries", "recorded_at")
 _FINAL = pa.array(["loaded", "partly_loaded", "skipped", "poison", "withdrawn"])
+
+
+class Known(Protocol):
+    """A ledger, or several."""
+
+    def scan(self, *, after: str | None, up_to: str | None, columns: tuple[str, ...]) -> pa.Table:
+        """See ``Ledger.scan``."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +53,7 @@ class Window:
     held: int = 0
 
 
-def rested_difference(listing: Listing, ledger: Ledger | None) -> Iterator[Window]:
+def rested_difference(listing: Listing, ledger: Known | None) -> Iterator[Window]:
     """What ``listing`` holds that the ledger does not settle, without objects that are too young: they are not fresh
     yet, and not deleted either.
     """
@@ -61,7 +70,7 @@ def rested_difference(listing: Listing, ledger: Ledger | None) -> Iterator[Windo
 
 
 def difference(
-    pages: Iterator[pa.RecordBatch], ledger: Ledger | None, *, prefix: str, loads: bool = False
+    pages: Iterator[pa.RecordBatch], ledger: Known | None, *, prefix: str, loads: bool = False
 ) -> Iterator[Window]:
     """Compare a listing (schema ``LISTING``, ascending by uri) of ``prefix`` with the ledger; without one everything
     is fresh. ``loads`` asks for what may have to be taken out of the table, too.

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from lakeray.delta.table import open_table
+from lakeray.importer.claims.view import seen_by_stream
 from lakeray.importer.context import ImportContext
 from lakeray.importer.discovery.difference import Window, rested_difference
 from lakeray.importer.discovery.planner import Planner
@@ -75,7 +76,7 @@ def plan(context: ImportContext) -> PlanSummary:
     only.
     """
     handle = open_table(context.table.uri)
-    notes = []
+    notes: list[str] = []
     if handle is not None:
         handle.check_writable(mode=context.mode)
     identity = context.identity(handle) if handle else None
@@ -95,7 +96,7 @@ def plan(context: ImportContext) -> PlanSummary:
         size_bytes += sum(item.info.size for item in readable)
         samples.extend(item.info.uri for item in readable[: SAMPLE_URIS - len(samples)])
 
-    for window in rested_difference(listing, ledger):
+    for window in seen_by_stream(listing, ledger, notes.append):
         for objects in planner.feed(window):
             take(objects)
     for objects in planner.finish():

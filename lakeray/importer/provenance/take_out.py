@@ -44,11 +44,7 @@ class LoadsOut:
         if not result.gone:
             return None
         places = _places(result.gone, identity)
-        by_batch: dict[int, list[int]] = {}
-        for (batch, _), place in places.items():
-            by_batch.setdefault(batch, []).append(place)
-        picker = RowsOf(importer=provenance.import_name(identity), places=by_batch)
-        return cls(picker=picker, places=places, adds=bool(result.files))
+        return cls(picker=_picker(places, identity), places=places, adds=bool(result.files))
 
     @property
     def operation(self) -> str:
@@ -73,6 +69,21 @@ class LoadsOut:
             gone = 0 if place is None else counts.get((planned.takes or 0, place), 0)
             outcomes.append(replace(outcome, rows_removed=gone) if gone else outcome)
         return replace(result, outcomes=outcomes)
+
+
+def going(outcomes: Sequence[ObjectOutcome], identity: ImportId) -> RowsOf | None:
+    """Picks the rows that a batch with these outcomes takes out of the table; None for nothing. Raises
+    ExactlyOnceError when a manifest is gone.
+    """
+    gone = [outcome.planned for outcome in settled(outcomes) if _goes(outcome)]
+    return _picker(_places(gone, identity), identity) if gone else None
+
+
+def _picker(places: Mapping[tuple[int, _Version], int], identity: ImportId) -> RowsOf:
+    by_batch: dict[int, list[int]] = {}
+    for (batch, _), place in places.items():
+        by_batch.setdefault(batch, []).append(place)
+    return RowsOf(importer=provenance.import_name(identity), places=by_batch)
 
 
 def _goes(outcome: ObjectOutcome) -> bool:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from lakeray.delta.query import query, quoted_text
 from lakeray.delta.table import TableHandle, open_table
 from lakeray.errors import ImportFailed
+from lakeray.importer.claims.claim import finished_parts
 from lakeray.importer.context import ImportContext
 from lakeray.importer.identity import ImportId
 from lakeray.importer.manifest import PlannedObject
@@ -97,7 +98,10 @@ def plan_reprocess(context: ImportContext, identity: ImportId, choice: Choice, *
     handle = open_table(uri)
     if handle is None:
         return None
-    where = f"{of_step(str(identity.pipeline), identity.step)} AND batch <= {upto} AND ({choice.sql(handle)})"
+    pipeline = str(identity.pipeline)
+    refused = [f"{of_step(pipeline, identity.step)} AND batch <= {upto}"]
+    refused += [of_step(pipeline, part) for part in finished_parts(identity)]  # which refuse nothing any more
+    where = f"(({') OR ('.join(refused)})) AND ({choice.sql(handle)})"
     limit = context.plan.batch.max_objects
     listed = ", ".join(_ORIGIN)
     found = query(

@@ -167,6 +167,15 @@ def of_step(pipeline: str, step: str) -> str:
     return f"pipeline = {quoted_text(pipeline)} AND step = {quoted_text(step)}"
 
 
+def of_step_with_parts(pipeline: str, step: str) -> str:
+    """Likewise, with those of parts of its source that were imported under claims."""
+    begins = f"{step}."
+    return (
+        f"pipeline = {quoted_text(pipeline)} AND "
+        f"(step = {quoted_text(step)} OR substr(step, 1, {len(begins)}) = {quoted_text(begins)})"
+    )
+
+
 def of_object(planned: PlannedObject) -> str:
     """SQL for the rows of one object version."""
     info = planned.info

@@ -268,6 +268,7 @@ class Records:
             restores_checked=self._handle.version,
             accepted=True,
             provenance=any(row["provenance"] for row in lost.rows),
+            claims=lost.manifest.claims if lost.manifest else {},
         )
         uri = result_uri(self._identity, lost.name)
         try:

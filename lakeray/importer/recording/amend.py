@@ -10,15 +10,25 @@ import pyarrow as pa
 from lakeray.delta.table import TableHandle, open_table
 from lakeray.errors import ExactlyOnceError, ImportFailed, ObjectNotFound, SpecError
 from lakeray.importer.batch import BatchProtocol
+from lakeray.importer.claims.claim import active
 from lakeray.importer.context import ImportContext
 from lakeray.importer.manifest import load_manifest
 from lakeray.importer.recording.accept import Acceptance, Records
 from lakeray.importer.recording.ledger import Ledger, quoted
 from lakeray.importer.recording.recovery import check_plans, committed_results, last_result, record_committed
+from lakeray.importer.recording.summary import Summary
 from lakeray.objects import join, open_store
 
 _WILD = {"*": ".*", "?": "."}
 _PIECES = re.compile(r"\[(?P<negated>!)?(?P<members>\]?[^]]*)\]|.", re.DOTALL)
+
+
+class ClaimSummary(Summary):
+    """A part of the source that its ``owner`` alone imports."""
+
+    number: int
+    owner: str
+    range: str
 
 
 class LedgerOf:
@@ -87,8 +97,37 @@ class LedgerOf:
             )
         again = f"`lakeray ledger reset --batch {manifest.batch}` has its objects imported"
         reason = f"batch {manifest.batch} was abandoned; {again}"
-        BatchProtocol(self._context, identity).abandon(manifest, reason=reason, last=last_result(identity))
+        protocol = BatchProtocol(self._context, identity)
+        done = protocol.abandon(manifest, reason=reason, last=last_result(identity))
+        if not done.result.abandoned:
+            raise ExactlyOnceError(
+                f"batch {manifest.batch} was committed by an import in the meantime, so it was not abandoned",
+                uri=self._context.table.uri,
+                hint="look at `lakeray ledger show`",
+            )
         return manifest.batch
+
+    def claims(self) -> list[ClaimSummary]:
+        """The parts of the source that backfills have claimed: no other import takes their objects."""
+        identity = self._context.identity(self._handle())
+        return [
+            ClaimSummary(number=claim.number, owner=claim.owner, range=str(claim.range)) for claim in active(identity)
+        ]
+
+    def end_claim(self, number: int) -> None:
+        """Let a claim be over that nobody works for any more: what was imported under it stays, the next run imports
+        the rest. Raises ImportFailed when there is no such claim.
+        """
+        from lakeray.importer.claims.take import give_up
+
+        found = [claim for claim in active(self._context.identity(self._handle())) if claim.number == number]
+        if not found:
+            raise ImportFailed(
+                f"there is no claim {number} in force",
+                uri=self._context.table.uri,
+                hint="see `lakeray ledger claims`",
+            )
+        give_up(self._context, found[0])
 
     def rebuild(self) -> int:
         """Write the ledger anew from manifests, results and the table's history; how many rows.

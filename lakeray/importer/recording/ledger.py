@@ -304,6 +304,13 @@ def _widen(handle: TableHandle) -> None:
         add_columns(handle.uri, list(SCHEMA))
 
 
+def widen_ledger(identity: ImportId) -> None:
+    """Give the import's ledger today's columns."""
+    handle = Ledger(identity).open()
+    if handle is not None:
+        _widen(handle)
+
+
 def _selected(handle: TableHandle, columns: Iterable[str]) -> str:
     """The columns as SQL; null for one that an earlier version's ledger lacks."""
     known = set(handle.schema.names)

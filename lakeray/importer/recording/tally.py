@@ -84,11 +84,12 @@ class Tally:
         if counts.young:
             self.note(f"{counts.young} objects are younger than min_age and wait for the next run")
 
-    def batch(self, done: Done) -> None:
-        """A recorded batch."""
+    def batch(self, done: Done, *, earlier: bool = False) -> None:
+        """A recorded batch; an ``earlier`` one was measured by the process that imported it."""
         self._batches.append(done.summary)
         self._sums["batches"] += 1
-        self._measure(done)
+        if not earlier:
+            self._measure(done)
         self._phases.update(done.phases_s)
         if done.worker_deaths:
             self.note(

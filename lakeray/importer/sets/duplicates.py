@@ -78,14 +78,12 @@ class DuplicateTask:
         if self.known is not None:
             yield from collected(self.known.rows(self.staged.root, self.part), STREAMED_ROWS)
             return
-        names = [*self.key, *([self.window[0]] if self.window else [])]
+        names = list(dict.fromkeys([*self.key, *more_columns(None, self.window)]))
         bounds = [pc.min_max(rows[name]).as_py() for name in self.key]
         filters = [between(name, b["min"], b["max"]) for name, b in zip(self.key, bounds, strict=True)]
         condition = " AND ".join(text for text in filters if text) or "true"
-        listed = ", ".join(quoted_name(name) for name in names)
-        sql = f"SELECT {listed} FROM this WHERE {condition}"  # noqa: S608 - quoted
-        for piece in stream_at(self.table.uri, self.table.version, sql, rows=STREAMED_ROWS):
-            yield piece.cast(pa.schema([rows.schema.field(name) for name in names]))
+        for piece in self.table.rows(names, condition, at_once=STREAMED_ROWS):
+            yield piece.cast(pa.schema([rows.schema.field(name) for name in piece.column_names]))
 
     def _matches(self, rows: pa.Table, known: pa.Table) -> np.ndarray[Any, Any]:
         """Ranks of the rows whose key, near in time where that matters, is among ``known``."""

@@ -6,14 +6,17 @@ whole key have no duplicates and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lakeray.delta.query import quoted_name, stream_at
 from lakeray.errors import TransformError
+from lakeray.importer.provenance.columns import RowsOf
 from lakeray.importer.sets.staged_rows import OBJECT, ORDINAL, StagedRows
 
 PLACE, POSITION = "__lakeray_place", "__lakeray_position"
@@ -26,10 +29,20 @@ _COLUMN_BYTES, _ROW_BYTES = 32, 40
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableAt:
-    """One version of a table."""
+    """One version of a table, but for the rows that ``going`` picks."""
 
     uri: str
     version: int
+    going: RowsOf | None = None
+
+    def rows(self, names: Sequence[str], condition: str, *, at_once: int) -> Iterator[pa.Table]:
+        """The columns ``names`` of the rows for which ``condition`` (SQL) is true, about ``at_once`` rows a table."""
+        read = list(dict.fromkeys((*names, *(self.going.columns if self.going else ()))))
+        listed = ", ".join(map(quoted_name, read))
+        sql = f"SELECT {listed} FROM this WHERE {condition}"  # noqa: S608 - quoted
+        for piece in stream_at(self.uri, self.version, sql, rows=at_once):
+            stay = piece.filter(pc.invert(self.going.pick(piece))) if self.going else piece
+            yield stay.select(list(names))
 
 
 def shares(staged: StagedRows, columns: int, *, memory_bytes: int, slots: int) -> int:

@@ -24,6 +24,7 @@ from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import Died, Task
 from lakeray.importer.manifest import Manifest
 from lakeray.importer.merge.scratch import remove
+from lakeray.importer.provenance.take_out import going
 from lakeray.importer.quarantine import table as quarantine
 from lakeray.importer.recording.summary import Rows
 from lakeray.importer.result import ObjectOutcome
@@ -87,10 +88,11 @@ class Settling:
 
     @property
     def table(self) -> TableAt | None:
-        """The table's own rows, where they stay beside the batch's."""
+        """The table's own rows, as far as they stay beside the batch's."""
         if self.context.mode == "overwrite":
             return None
-        return TableAt(uri=self.handle.uri, version=self.handle.version)
+        leaving = going(self.outcomes, self.context.identity(self.handle)) if self.manifest.going else None
+        return TableAt(uri=self.handle.uri, version=self.handle.version, going=leaving)
 
     def run(self, tasks: Sequence[Task]) -> list[Any]:
         """What the tasks answer, in their order. Raises StoreUnavailable when a worker dies."""
@@ -236,9 +238,10 @@ class Settling:
         refusal = None
         if refused is not None:
             rule, reason = refused
+            identity = context.identity(self.handle)
             origin = quarantine.Origin(
-                pipeline=str(context.identity(self.handle).pipeline),
-                step=context.step_name,
+                pipeline=str(identity.pipeline),
+                step=identity.step,
                 batch=self.manifest.batch,
                 run_id=context.run_id,
                 now=self.manifest.created_at,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lakeray.delta.query import between, quoted_name, stream_at
+from lakeray.delta.query import between
 from lakeray.importer.sets.keys import TableAt, incomparable, piece_of, share_of, whole_keys
 from lakeray.importer.sets.staged_rows import StagedRows
 from lakeray.objects import join, open_store
@@ -94,9 +94,7 @@ class TableSpreadTask:
     def _pieces(self) -> Iterator[pa.Table]:
         filters = [between(name, low, high) for name, (low, high) in zip(self.key, self.bounds, strict=True)]
         condition = " AND ".join(text for text in filters if text) or "true"
-        listed = ", ".join(map(quoted_name, self.schema.names))
-        sql = f"SELECT {listed} FROM this WHERE {condition}"  # noqa: S608 - quoted
-        for piece in stream_at(self.table.uri, self.table.version, sql, rows=STREAMED_ROWS):
+        for piece in self.table.rows(self.schema.names, condition, at_once=STREAMED_ROWS):
             yield whole_keys(piece.cast(self.schema), self.key)
 
 

@@ -27,6 +27,7 @@ from lakeray.objects import join, open_store, relative
 
 _ENTRY = re.compile(r"(?P<version>\d{20})\.(?P<kind>json|checkpoint[^/]*\.parquet|crc)$")
 _IMPORT = re.compile(r"^(?P<pipeline>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?P<step>[^/]+)/")
+_OVER = re.compile(r"/claims/(?P<number>\d{10})\.over$")
 _THIRTY_DAYS_HOURS = 720
 
 
@@ -122,18 +123,20 @@ def oldest_entry(uri: str) -> int:
 
 
 def _imports(uri: str) -> set[tuple[str, str]]:
-    """Pipelines and steps that have a folder in the table."""
+    """Pipelines and steps that have a folder in the table, without parts of a source whose claim is over."""
     root = join(uri, "_lakeray", "")
-    found = set()
+    found, over = set(), set()
     try:
         for page in open_store(uri).list(root):
             for name in page["uri"].to_pylist():
                 match = _IMPORT.match(relative(name, root.rstrip("/")))
                 if match:
                     found.add((match["pipeline"], match["step"]))
+                    if ended := _OVER.search(name):
+                        over.add((match["pipeline"], f"{match['step']}.{int(ended['number'])}"))
     except ObjectNotFound:
         return set()
-    return found
+    return found - over
 
 
 def _entries(uri: str) -> dict[str, tuple[int, str, dt.datetime]]:

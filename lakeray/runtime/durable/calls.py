@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,10 +37,12 @@ def call(function: str, *values: Any, arguments: Mapping[str, Any], offered: Map
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
+@lru_cache(maxsize=256)
 def _parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """Of a function, by name: none of a builtin without a signature."""
     try:
         return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
+    except (TypeError, ValueError):
         return {}
 
 

@@ -14,8 +14,8 @@ _PUT_OFF = "put off until"
 
 @dataclass
 class Chronicle:
-    """``notes`` are sentences by step, ``undone`` what a compensation came to; ``began`` and ``ended`` instants by
-    step, of its last time.
+    """``notes`` are sentences by step ("" for the whole run), ``undone`` what a compensation came to; ``began`` and
+    ``ended`` instants by step, of its last time.
     """
 
     began: dict[str, datetime] = field(default_factory=dict)
@@ -53,16 +53,23 @@ class Chronicle:
             wait_s = (event.not_before - failed.at).total_seconds()
             said = f"attempt {failed.attempt} failed ({failed.error.message}); the next one begins in {wait_s:.1f} s"
             return event.step, said
-        elif isinstance(event, e.StepScheduled | e.MapChunkPutOff) and event.reason is not None:
-            return event.step, f"{_PUT_OFF} {event.not_before:%H:%M:%S} UTC: {event.reason}"
-        elif isinstance(event, e.CompensationSucceeded):
-            return event.step, _undone(event)
-        elif isinstance(event, e.StepDeadLettered) and event.compensation:
-            return event.step, f"could not be undone: {event.error.message}"
-        elif isinstance(event, e.ApprovalGiven):
-            said = "approved" if event.approve else "rejected"
-            return event.step, f"{event.principal} {said} it" + (f": {event.comment}" if event.comment else "")
-        return None
+        return _told(event)
+
+
+def _told(event: e.Event) -> tuple[str, str] | None:
+    """The note about an event that stands for itself."""
+    if isinstance(event, e.StepScheduled | e.MapChunkPutOff) and event.reason is not None:
+        return event.step, f"{_PUT_OFF} {event.not_before:%H:%M:%S} UTC: {event.reason}"
+    if isinstance(event, e.CompensationSucceeded):
+        return event.step, _undone(event)
+    if isinstance(event, e.StepDeadLettered) and event.compensation:
+        return event.step, f"could not be undone: {event.error.message}"
+    if isinstance(event, e.ApprovalGiven):
+        said = "approved" if event.approve else "rejected"
+        return event.step, f"{event.principal} {said} it" + (f": {event.comment}" if event.comment else "")
+    if isinstance(event, e.RunPaused) and event.reason:
+        return "", f"paused: {event.reason}"
+    return None
 
 
 def _undone(event: e.CompensationSucceeded) -> str:

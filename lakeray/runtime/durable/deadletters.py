@@ -14,17 +14,20 @@ from lakeray.runtime.durable.embedded import read_state
 from lakeray.runtime.durable.letters import Letter, kept, stands
 from lakeray.runtime.durable.runs import RunsOf
 from lakeray.runtime.durable.standing import error_of
+from lakeray.runtime.durable.triggers.telling import KeptLetter, dead_letters, tell_again
 from lakeray.runtime.summary import ErrorSummary, RunSummary
 from lakeray.state import EventStore, shard_of
 from lakeray.workflow.refusal import Refused
 
 Started = TypeVar("Started")
+_WEBHOOK = "webhook/"
 
 
 class DeadLetter(Summary):
-    """One piece of work that was given up: a step, a chunk of its map, or what should have undone it.
+    """One piece of work that was given up: a step, a chunk of its map, what should have undone it, or a webhook.
 
-    ``deaths`` are the workers that it took with it; ``archived``: its run has left the state.
+    Of a webhook ``step`` is its name in the file, ``run_id`` the run, or other thing, that it tells of. ``deaths`` are
+    the workers that it took with it; ``archived``: its run has left the state.
     """
 
     letter: str
@@ -32,7 +35,7 @@ class DeadLetter(Summary):
     tenant: str
     workflow: str
     step: str
-    kind: Literal["step", "chunk", "compensation"]
+    kind: Literal["step", "chunk", "compensation", "webhook"]
     chunk: int | None = None
     at: datetime
     deaths: int = 0
@@ -65,6 +68,8 @@ class DeadLettersOf(Generic[Started]):
     def redrive(self, letter: str) -> Started | RunSummary:
         """Go on with the run from what was given up, and all that did not succeed beside it. Raises Refused."""
         with self._one(letter) as (_, found):
+            if found.kind == "webhook":
+                raise Refused(f"{found.letter} is no work of a run", hint="`lake.deadletters.retell` has it told again")
             if found.archived:
                 raise Refused(
                     f"run {found.run_id} of the letter was archived",
@@ -72,10 +77,21 @@ class DeadLettersOf(Generic[Started]):
                 )
         return self.runs.retry(found.run_id)
 
+    def retell(self, letter: str) -> DeadLetter:
+        """Have `lakeray up` tell a webhook's address again. Raises Refused for any other letter."""
+        with self._one(letter) as (store, found):
+            if found.kind != "webhook":
+                raise Refused(f"{found.letter} is no webhook", hint="`lakeray deadletters redrive` does its work again")
+            tell_again(store, found.letter.removeprefix(_WEBHOOK), self.runs.now())
+        return found
+
     def discard(self, letter: str) -> DeadLetter:
         """Give the work up for good: the letter is gone, the run stays as it is."""
         with self._one(letter) as (store, found):
-            store.settle(shard_of(found.run_id, store.shards), [found.letter])
+            if found.kind == "webhook":
+                dead_letters(store).change(found.letter.removeprefix(_WEBHOOK), lambda _: None)
+            else:
+                store.settle(shard_of(found.run_id, store.shards), [found.letter])
         return found
 
     @contextmanager
@@ -94,6 +110,30 @@ def _letters(store: EventStore) -> Iterator[DeadLetter]:
         state = journal.load(store, letter.run_id)
         if stands(letter, state):
             yield _shown(letter_id, letter, archived=state is None)
+    for name in dead_letters(store).names():
+        dead = dead_letters(store).get(name)
+        if dead is not None:
+            yield _webhook(name, dead)
+
+
+def _webhook(name: str, dead: KeptLetter) -> DeadLetter:
+    event = dead.letter.event
+    error = ErrorSummary(
+        code="not_handed_over",
+        message=f"{dead.letter.url} was told of {event['type']} in vain {dead.attempts} times: {dead.why}",
+        hint="see to the address; `lakeray deadletters redrive` has it told again",
+        uri=dead.letter.url,
+    )
+    return DeadLetter(
+        letter=f"{_WEBHOOK}{name}",
+        run_id=event["subject"],
+        tenant=event["data"]["tenant"],
+        workflow=event["data"]["workflow"],
+        step=dead.letter.subscriber,
+        kind="webhook",
+        at=datetime.fromisoformat(event["time"]),
+        error=error,
+    )
 
 
 def _shown(letter_id: str, letter: Letter, *, archived: bool) -> DeadLetter:

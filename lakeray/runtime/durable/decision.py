@@ -85,8 +85,9 @@ def take_turn(
         return taken
     while _look(taken, now, at_work, workers, owner):
         pass
-    named = {work.key for work in t.todo(taken.state, now)}
-    taken.stop.extend(key for key in at_work if key not in named and key not in taken.stop)
+    if at_work:
+        named = {work.key for work in t.todo(taken.state, now)}
+        taken.stop.extend(key for key in at_work if key not in named and key not in taken.stop)
     return taken
 
 

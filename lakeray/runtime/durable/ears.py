@@ -6,9 +6,8 @@ from lakeray.runtime.durable import records
 from lakeray.runtime.durable.held import Listener
 from lakeray.runtime.durable.letters import Letters
 from lakeray.runtime.durable.limits import Limits
-from lakeray.state import EventStore
 
 
-def ears(store: EventStore, limits: Limits) -> tuple[Listener, ...]:
+def ears(limits: Limits) -> tuple[Listener, ...]:
     """Limits, which count failures; dead letters, which go when their work is done again; logs."""
-    return limits.heard, Letters(store).heard, records.heard
+    return limits.heard, Letters(limits.store).heard, records.heard

@@ -18,11 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lakeray.errors import LeaseHeld
+from lakeray.runtime.durable.leases import LEASE_S
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.state import EventStore, open_event_store
 
 WAIT_FOR_OWNER_S = 1.0
-"""Seconds that a run waits for another process that owns the state: one that is about to end lets it in."""
+"""Seconds that a run waits for another process that owns the state, as one that is about to end lets it in; on a
+server, where nobody knows at once that an owner has died, behind the end of its lease.
+"""
 _OWNED = (
     "a state file is for one process that runs workflows, and nothing was started: wait for its end (`lakeray runs` "
     "looks and steers meanwhile), give this run a state of its own (LAKERAY_STATE=sqlite:///.lakeray/other.db), or let "
@@ -45,13 +48,13 @@ _LOCK = threading.Lock()
 
 def open_state(uri: str) -> EventStore:
     """The store at ``uri``; a relative file is taken from the working directory. Owns nothing."""
-    return open_event_store(_absolute(uri), shards=_SHARDS_OF_A_FILE) if _is_file(uri) else open_event_store(uri)
+    return open_event_store(absolute(uri), shards=_SHARDS_OF_A_FILE) if is_file(uri) else open_event_store(uri)
 
 
 @contextmanager
 def read_state(uri: str) -> Iterator[EventStore]:
     """The store to look at. Looking makes no file: where there is none, an empty store that leaves nothing behind."""
-    if not _is_file(uri) or Path(_absolute(uri).removeprefix("sqlite:///")).exists():
+    if not is_file(uri) or Path(absolute(uri).removeprefix("sqlite:///")).exists():
         with open_state(uri) as store:
             yield store
         return
@@ -59,19 +62,26 @@ def read_state(uri: str) -> Iterator[EventStore]:
         yield store
 
 
-def _is_file(uri: str) -> bool:
+def is_file(uri: str) -> bool:
+    """Whether the state is a file, which one process owns."""
     return uri.startswith("sqlite:///")
 
 
-def _absolute(uri: str) -> str:
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if _is_file(uri) else uri
+def absolute(uri: str) -> str:
+    """The address, which means the same in every working directory of this machine."""
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}" if is_file(uri) else uri
+
+
+def patience_s(uri: str) -> float:
+    """Seconds after which an owner that is still there is alive."""
+    return WAIT_FOR_OWNER_S if is_file(uri) else WAIT_FOR_OWNER_S + LEASE_S
 
 
 @contextmanager
 def orchestrator_of(uri: str, clock: Callable[[], datetime], *, wait_s: float | None = None) -> Iterator[Orchestrator]:
     """The orchestrator of the state, which this process owns meanwhile. Raises LeaseHeld, naming who owns it."""
-    key = _absolute(uri)
-    shared = _enter(key, uri, clock, time.monotonic() + (WAIT_FOR_OWNER_S if wait_s is None else wait_s))
+    key = absolute(uri)
+    shared = _enter(key, uri, clock, time.monotonic() + (patience_s(uri) if wait_s is None else wait_s))
     try:
         yield shared.orchestrator
     finally:

@@ -21,12 +21,13 @@ Listener = Callable[[RunState, Sequence[Event]], None]
 
 @dataclass
 class Sending:
-    """An append whose reply is not there yet, with what follows from it."""
+    """An append whose reply is not there yet, with what follows from it. ``refused``: the store will not take it."""
 
     append: Append
     taken: Taken
     tries: int = 0
     future: Future[Appended] | None = None
+    refused: bool = False
 
 
 @dataclass(eq=False)
@@ -60,6 +61,11 @@ class Held:
     def idle(self) -> bool:
         """Whether nothing of it is under way here."""
         return self.sending is None and not self.asked and not self.at_work
+
+    def unsend(self) -> list[Asked]:
+        """Count no longer on the append that is under way; what was asked for in it."""
+        sending, self.sending = self.sending, None
+        return [asked for asked, _ in sending.taken.told] if sending is not None else []
 
     def stop(self, keys: Iterable[str]) -> None:
         """Have work with these keys end soon."""

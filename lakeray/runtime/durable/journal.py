@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
+import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from lakeray.errors import StateFormat
 from lakeray.runtime.durable.letters import letters
+from lakeray.runtime.durable.notices import messages_of
 from lakeray.state import Answer, Append, EventStore, NewEvent, RunHead, Snapshot
 from lakeray.state import Event as Stored
 from lakeray.workflow import codec
@@ -18,6 +19,7 @@ from lakeray.workflow.timeouts import dues
 
 SNAPSHOT_EVERY = 200
 """Events after which a run's state is kept beside them, so that a long history is not read from its beginning."""
+_APPENDS = itertools.count()
 
 
 def load(store: EventStore, run_id: str) -> RunState | None:
@@ -51,13 +53,13 @@ def append_of(
 ) -> Append:
     """The append of ``events`` behind the ``expected``-th that lead to ``state``."""
     return Append(
-        append_id=uuid.uuid4().hex,
+        append_id=f"{epoch}-{next(_APPENDS)}",  # nobody else ever has this epoch of the run's shard
         expected=expected,
         epoch=epoch,
         events=tuple(_stored(event) for event in events),
         head=head_of(state),
-        messages=tuple(letters(state, events, expected=expected)),
         answers=tuple(answers),
+        messages=(*messages_of(state, events, expected), *letters(state, events, expected=expected)),
     )
 
 

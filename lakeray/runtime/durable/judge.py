@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from lakeray.gates.evaluate import LOOK_AGAIN_S, evaluate
+from lakeray.gates.evaluate import LOOK_AGAIN_S, Leaf, Look, evaluate
 from lakeray.gates.facts import Facts
 from lakeray.gates.functions import ImportedFunctions
-from lakeray.gates.judgement import Judgement, JudgementUnreadable
+from lakeray.gates.judgement import ApprovalNeed, Evidence, Judgement, JudgementUnreadable
 from lakeray.gates.judgement import decode as decode_judgement
 from lakeray.runtime.durable.facts import facts_of, table_facts
 from lakeray.runtime.durable.permits import asked_of
@@ -21,6 +23,8 @@ from lakeray.workflow import commands as c
 from lakeray.workflow.events import Need
 from lakeray.workflow.state import RunState
 from lakeray.workflow.todo import JudgeCondition, JudgeGate
+
+_LOOKS_AT_ONCE = 8
 
 
 def judge_gate(
@@ -69,7 +73,8 @@ def unjudged(work: JudgeGate, why: str, now: datetime) -> c.ReportVerdict:
 def _judged(condition: Condition, facts: Facts, policy: str | None, earlier: Judgement | None) -> Judgement:
     principal, access = asked_of(condition, facts.started_by, policy)
     known = replace(facts, started_by=principal)
-    return evaluate(condition, known, access=access, functions=ImportedFunctions(None), earlier=earlier)
+    functions = ImportedFunctions(None)
+    return evaluate(condition, known, access=access, functions=functions, earlier=earlier, each=_side_by_side)
 
 
 def judge_condition(
@@ -90,6 +95,15 @@ def judge_condition(
         verdict=judged.verdict.value,
         evidence=msgspec.to_builtins(judged),
     )
+
+
+def _side_by_side(look: Look, leaves: Iterable[Leaf]) -> Iterable[tuple[Evidence, ApprovalNeed | None]]:
+    """Looks at conditions at the same time, as one may wait long for a function of the user."""
+    listed = list(leaves)
+    if len(listed) == 1:
+        return [look(listed[0])]
+    with ThreadPoolExecutor(min(_LOOKS_AT_ONCE, len(listed))) as pool:
+        return list(pool.map(look, listed))
 
 
 def judgement_in(evidence: Any) -> Judgement | None:

@@ -7,14 +7,20 @@ import time
 from lakeray.errors import Fenced, HistoryWentBack, LeaseHeld, StateUnavailable
 from lakeray.state import EventStore, Lease
 
+LEASE_S = 15.0
+"""Seconds that a shard stays with an owner that says nothing more."""
+
 
 class Leases:
-    """``sure`` is a hint that saves work of a fenced owner; what decides is the epoch in every append."""
+    """``sure`` is a hint that saves work of a fenced owner; what decides is the epoch in every append. ``taken`` counts
+    how often a shard was taken over.
+    """
 
     def __init__(self, store: EventStore, owner: str, ttl_s: float) -> None:
         self._store = store
         self._owner = owner
         self._ttl_s = ttl_s
+        self.taken = 0
         self._held: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
         self._renewed = time.monotonic()
@@ -38,21 +44,27 @@ class Leases:
         asked = time.monotonic()
         self._held[shard] = self._store.lease(shard, self._owner, self._ttl_s)
         self._until[shard] = asked + self._ttl_s
+        self.taken += 1
 
-    def renew(self) -> list[int]:
-        """Renew what a third of the time is over for; the shards that somebody else has taken over."""
+    def renew(self) -> tuple[list[int], list[int]]:
+        """Renew what a third of the time is over for; the shards that somebody else has taken over, and those of which
+        the store has forgotten the lease.
+        """
         now = time.monotonic()
+        lost: list[int] = []
+        forgotten: list[int] = []
         if now - self._renewed < self._ttl_s / 3:
-            return []
-        lost = []
+            return lost, forgotten
         for shard, lease in list(self._held.items()):
             try:
                 self._held[shard] = self._store.renew(lease, self._ttl_s)
                 self._until[shard] = now + self._ttl_s
-            except (Fenced, HistoryWentBack):
+            except Fenced:
                 lost.append(shard)
+            except HistoryWentBack:
+                forgotten.append(shard)
         self._renewed = now
-        return lost
+        return lost, forgotten
 
     def sure(self, shard: int) -> bool:
         """Whether nobody else can own the shard yet."""

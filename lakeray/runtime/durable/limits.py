@@ -70,7 +70,7 @@ class Limits:
         tell: Callable[[str, c.Command], object],
         wake: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self.store = store
         self._owner = owner
         self._epoch = epoch
         self._clock = clock
@@ -109,7 +109,7 @@ class Limits:
             ours = self._ours.get(work.key)
             asked = ours is not None
             if ours is None:
-                shard = shard_of(work.run_id, self._store.shards)
+                shard = shard_of(work.run_id, self.store.shards)
                 claim = p.claim(queue, holder=work.key, asked_at=self._clock(), owner=self._owner, epoch=0, shard=shard)
                 ours = self._ours[work.key] = _Ours(claim, tenant, work.run_id, work.step, sizes)
         if not asked:
@@ -140,7 +140,7 @@ class Limits:
 
         ``sizes`` replace those that are known. Whoever is ``asking`` right now is awake.
         """
-        leased = {lease.shard: (lease.owner, lease.epoch) for lease in self._store.leases()}
+        leased = {lease.shard: (lease.owner, lease.epoch) for lease in self.store.leases()}
         over: set[str] = set()
 
         def change(data: bytes | None) -> tuple[bytes | None, p.Pools]:
@@ -158,7 +158,7 @@ class Limits:
             pools, _ = p.grant(pools)
             return (data if data is not None and pools == _pools(data) else p.encode_pools(pools)), pools
 
-        self._granted(tenant, exchange(self._store, p.register(tenant), change), over, asking)
+        self._granted(tenant, exchange(self.store, p.register(tenant), change), over, asking)
 
     def _granted(self, tenant: str, pools: p.Pools, over: set[str], asking: str | None) -> None:
         woken: set[str] = set()
@@ -214,7 +214,7 @@ class Limits:
             asked = b.admit(_breaker(data), plan, work.key, now)
             return _kept(data, asked.breaker), asked
 
-        asked = exchange(self._store, b.register(tenant, plan.dependency), change)
+        asked = exchange(self.store, b.register(tenant, plan.dependency), change)
         if asked.allowed:
             if asked.breaker.trial == work.key:
                 self._trials.add(work.key)
@@ -285,7 +285,7 @@ class Limits:
 
     def _change(self, tenant: str, plan: BreakerPlan, change: Callable[[b.Breaker], b.Breaker]) -> None:
         key = b.register(tenant, plan.dependency)
-        exchange(self._store, key, lambda data: (_kept(data, change(_breaker(data))), None))
+        exchange(self.store, key, lambda data: (_kept(data, change(_breaker(data))), None))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,9 +20,11 @@ from lakeray.runtime.durable.calls import call_step, failure_of
 from lakeray.runtime.durable.context import StepContext
 from lakeray.runtime.durable.judge import judge_condition, judge_gate, unjudged
 from lakeray.runtime.durable.outcome import output_of_import
+from lakeray.runtime.durable.parts import part_of_run
 from lakeray.runtime.durable.paths import items_at
-from lakeray.runtime.durable.port import Job
+from lakeray.runtime.durable.port import Job, passage_of
 from lakeray.runtime.durable.records import about_job
+from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.workflow import commands as c
 from lakeray.workflow import todo as t
 from lakeray.workflow.state import output_of
@@ -35,11 +37,14 @@ FUNCTIONS_AT_ONCE = 64
 
 @dataclass(eq=False)
 class LocalWorkers:
-    """Keeps the contract of ``Workers`` for one run. ``bench`` has what its imports and upkeep work with."""
+    """Keeps the contract of ``Workers`` for one run. ``bench`` has what its imports and upkeep work with; ``threads``
+    may be those of many runs.
+    """
 
     bench: Bench
     beats: Beats
     clock: Callable[[], datetime]
+    threads: WarmThreads = field(default_factory=WarmThreads)
     _stops: dict[str, threading.Event] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _heavy: threading.Lock = field(default_factory=threading.Lock)
@@ -64,7 +69,7 @@ class LocalWorkers:
             else:
                 self._functions += 1
         title = f"{job.state.definition.workflow}/{job.work.step} {job.state.run_id}"
-        threading.Thread(target=self._do, args=(job, stop), name=title, daemon=True).start()
+        self.threads.start(title, lambda: self._do(job, stop))
 
     def stop(self, key: str) -> None:
         """See ``Workers``."""
@@ -78,7 +83,7 @@ class LocalWorkers:
         try:
             with about_job(job):
                 command = self._command(job, stop)
-            failpoint("after_effect")
+            failpoint(f"after_{passage_of(job.work)}")
         except BaseException:  # noqa: BLE001 - however work ends, the run hears of it
             _log.exception("a defect: %s is done again", job.work.key)
             stop.wait(_AFTER_A_DEFECT_S)
@@ -108,11 +113,11 @@ class LocalWorkers:
                 return c.ReportItems(at=self.clock(), step=work.step, items=items)
             output = self._output(job, stop)
         except Cancelled:
-            stopped: c.Command = _about(c.ReportStopped, job, self.clock())
+            stopped: c.Command = about(c.ReportStopped, job, self.clock())
             return stopped
         except BaseException as error:  # noqa: BLE001 - likewise
             return _failed(job, error, self.clock())
-        succeeded: c.Command = _about(c.ReportSuccess, job, self.clock(), output=output)
+        succeeded: c.Command = about(c.ReportSuccess, job, self.clock(), output=output)
         return succeeded
 
     def _output(self, job: Job, stop: threading.Event) -> Any:
@@ -133,8 +138,8 @@ class LocalWorkers:
     def _imported(self, job: Job, work: t.RunAttempt, stop: threading.Event) -> Any:
         with self.beats.of(work.step, job, self.clock):
             try:
-                self.bench.begin(work.step, stop)
-                self.bench.import_once(work.step)
+                self.bench.begin(work.step, stop, resumed=work.begun or work.attempt > 1)
+                self.bench.import_once(work.step, part=part_of_run(job.state.arguments))
             except LakerayError:
                 raise
             except Exception as error:
@@ -165,7 +170,7 @@ class LocalWorkers:
 
     def _undone(self, job: Job, work: t.Compensate, stop: threading.Event) -> Any:
         if work.plan.compensate == "withdraw":
-            done = self.bench.withdraw_once(work.step)
+            done = self.bench.withdraw_once(work.step, part=part_of_run(job.state.arguments))
             return None if done is None else {"batch": done.number, "rows_removed": done.rows_removed}
         assert work.plan.compensate is not None
         context = self._context(job, stop, work.idempotency_key, work.output)
@@ -175,7 +180,7 @@ class LocalWorkers:
         state, work = job.state, job.work
 
         def heartbeat(said: Any = None) -> None:
-            job.tell(_about(c.ReportHeartbeat, job, self.clock(), details=said))
+            job.tell(about(c.ReportHeartbeat, job, self.clock(), details=said))
 
         return StepContext(
             run_id=state.run_id,
@@ -198,7 +203,7 @@ def _is_heavy(work: t.Work) -> bool:
     return isinstance(work, t.RunAttempt) and work.plan.kind in ("import", "maintain")
 
 
-def _about(report: type[Any], job: Job, now: datetime, **said: Any) -> Any:
+def about(report: type[Any], job: Job, now: datetime, **said: Any) -> Any:
     """A report about the attempt, chunk or compensation that the job is."""
     work = job.work
     return report(
@@ -221,5 +226,5 @@ def _failed(job: Job, error: BaseException, now: datetime) -> c.Command | None:
         return c.ReportCondition(
             at=now, step=work.step, side=work.side, attempt=work.attempt, verdict="unknown", evidence=evidence
         )
-    report: c.Command = _about(c.ReportFailure, job, now, error=failure)
+    report: c.Command = about(c.ReportFailure, job, now, error=failure)
     return report

@@ -26,17 +26,20 @@ from lakeray.runtime.durable.decision import Asked, Taken, refuse, take_turn
 from lakeray.runtime.durable.ears import ears
 from lakeray.runtime.durable.held import Held, Listener, Sending, wanted
 from lakeray.runtime.durable.inbox import Inbox, answers_to
-from lakeray.runtime.durable.leases import Leases
+from lakeray.runtime.durable.leases import LEASE_S, Leases
 from lakeray.runtime.durable.limits import Limits
 from lakeray.runtime.durable.loop import Loop
-from lakeray.runtime.durable.port import Job, WorkersOf
+from lakeray.runtime.durable.orphans import Orphans
+from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
+from lakeray.runtime.durable.trouble import Trouble, parked
 from lakeray.state import Appended, EventStore, shard_of
-from lakeray.workflow.commands import Command, TimePassed
+from lakeray.workflow.commands import AcceptRun, CancelRun, Command, ResumeRun, RetryRun, TerminateRun, TimePassed
 from lakeray.workflow.state import RunState
-from lakeray.workflow.todo import StartChild, StopChild, Work
+from lakeray.workflow.todo import StartChild, StopChild, Work, todo
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
+_BY_PEOPLE = (ResumeRun, RetryRun, CancelRun, TerminateRun)
 _RETRIES_UNSAID = 3
 _RETRY_FIRST_S, _RETRY_LAST_S = 0.05, 5.0
 
@@ -51,7 +54,7 @@ class Orchestrator:
         owner: str,
         clock: Callable[[], datetime],
         adopt: WorkersOf | None = None,
-        ttl_s: float = 15.0,
+        ttl_s: float = LEASE_S,
         poll_s: float = _POLL_S,
     ) -> None:
         self.store = store
@@ -62,10 +65,20 @@ class Orchestrator:
         self._inbox = Inbox(store)
         self._children = Children(self)
         self.limits = Limits(store, owner=owner, epoch=self._leases.epoch, clock=clock, tell=self.tell, wake=self._look)
-        self._ears = ears(store, self.limits)
         self._runs: dict[str, Held] = {}
-        self._given_up: dict[str, str] = {}
+        self._held_back: set[str] = set()
         self._loop = Loop("lakeray-orchestrator", self._tick, poll_s)
+        self._trouble = Trouble(
+            store=store,
+            leases=self._leases,
+            runs=self._runs,
+            clock=clock,
+            turn=self._turn,
+            later=self._loop.post_in,
+        )
+        self._orphans: Orphans | None = None
+        if adopt is not None:
+            self._orphans = Orphans(store, self._leases, self._runs, lambda run_id: self._drive(run_id, adopt, None))
 
     # From any thread ------------------------------------------------------------------------------------------------
 
@@ -107,35 +120,47 @@ class Orchestrator:
 
     def parked(self, run_id: str) -> str | None:
         """Why the run is not driven on here: it was taken over, or needs a person."""
-        return self._given_up.get(run_id)
+        return self._trouble.given_up.get(run_id)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         """What nobody tells: leases that run out, commands of other processes, orphans."""
         try:
-            for shard in self._leases.renew():
-                self._fenced(shard)
+            lost, forgotten = self._leases.renew()
+            for shard in lost:
+                self._trouble.fenced(shard)
+            for shard in forgotten:
+                self._trouble.went_back(shard)
+            self._go_on()
             for run_id, asked in self._inbox.received(self._leases.shards):
                 self._ask(run_id, asked)
             self.limits.look(lambda run_id: wanted(self._runs.get(run_id), self._clock()))
-            if self._adopt is not None:
-                self._take_over(self._adopt)
+            if self._orphans is not None:
+                self._orphans.look()
         except StateUnavailable as error:
-            _log.warning("the state cannot be reached: %s", error.message)
+            self._trouble.away(error)
+        else:
+            self._trouble.there()
 
-    def _take_over(self, workers_of: WorkersOf) -> None:
-        """Orphans: active runs that nobody here holds."""
-        for shard in self._leases.shards:
-            for head in self.store.active(shard):
-                if head.run_id not in self._runs or not self._runs[head.run_id].attended:
-                    _log.info("run %s is taken over", head.run_id)
-                    self._drive(head.run_id, workers_of, None)
+    def _go_on(self) -> None:
+        """Runs for which nothing was begun, as the lease had run out, while nobody came: it is sure again."""
+        for run_id in [*self._held_back]:
+            held = self._runs.get(run_id)
+            if held is None:
+                self._held_back.discard(run_id)
+            elif held.sending is None and self._leases.sure(held.shard):
+                self._held_back.discard(run_id)
+                self._turn(held)
 
     # Runs -----------------------------------------------------------------------------------------------------------
 
     def _drive(self, run_id: str, workers_of: WorkersOf, listener: Listener | None) -> None:
-        held = self._hold(run_id)
+        try:
+            held = self._hold(run_id)
+        except StateUnavailable as error:
+            self._trouble.away(error, lambda: self._drive(run_id, workers_of, listener))
+            return
         held.attended = True
         held.workers_of = workers_of
         if listener is not None:
@@ -158,19 +183,42 @@ class Orchestrator:
         try:
             held.state = journal.load(self.store, held.run_id)
             held.snapshot_at = held.sequence
+            self._trouble.taken_up(held)
         except StateUnavailable:
             raise
         except StateError as error:
-            self._park(held, error.message)
+            self._trouble.park(held, error.message)
 
     def _ask(self, run_id: str, asked: Asked) -> None:
         try:
             held = self._hold(run_id)
         except StateUnavailable as error:
-            refuse([asked], error)
+            self._trouble.away(error, lambda: self._ask(run_id, asked))
             return
+        if held.parked is not None:
+            self._ask_parked(held, held.parked, asked)
+            return
+        if self._adopt is not None and not held.attended:
+            if held.state is not None:
+                self._drive(run_id, self._adopt, None)
+            elif isinstance(asked.command, AcceptRun):
+                held.attended, held.workers_of = True, self._adopt
         held.asked.append(asked)
         self._turn(held)
+
+    def _ask_parked(self, held: Held, why: str, asked: Asked) -> None:
+        """A person's word ends the parking; anything else is refused."""
+        if isinstance(asked.command, _BY_PEOPLE):
+            self._trouble.settled(held)
+            if held.attended and held.workers_of is not None:
+                listeners: list[Listener | None] = [*held.listeners] or [None]
+                for listener in listeners:
+                    self._drive(held.run_id, held.workers_of, listener)
+            self._ask(held.run_id, asked)
+            return
+        refuse([asked], parked(held.run_id, why))
+        if asked.sent is not None:
+            self._inbox.answer(asked.sent, parked(held.run_id, why))
 
     def _leave(self, run_id: str, left: Future[None]) -> None:
         held = self._runs.get(run_id)
@@ -191,19 +239,9 @@ class Orchestrator:
         done_with = held.leaving or over or not held.attended
         if held.idle and done_with and self._runs.get(held.run_id) is held:
             del self._runs[held.run_id]
+            self._trouble.let_go(held)
             for left in held.leaving:
                 left.set_result(None)
-
-    def _park(self, held: Held, why: str) -> None:
-        """Leave the run alone from now on, and say so."""
-        _log.error("run %s is parked: %s", held.run_id, why)
-        held.parked = self._given_up[held.run_id] = why
-        held.stop(held.at_work)
-        refused, held.asked = list(held.asked), type(held.asked)()
-        refuse(refused, HistoryWentBack(f"run {held.run_id} is parked: {why}"))
-        if held.state is not None:
-            for listener in held.listeners:
-                listener(held.state, [])
 
     # Turns ----------------------------------------------------------------------------------------------------------
 
@@ -211,9 +249,12 @@ class Orchestrator:
         """Decide on what was asked and on what ought to go on, unless an append is under way."""
         if held.sending is not None or held.parked is not None:
             return
-        if held.workers is None and held.workers_of is not None and held.state is not None:
+        if self._wants_workers(held) and held.workers_of is not None and held.state is not None:
             held.workers = self.limits.around(held.workers_of(held.state), held.state)
-        may_begin = not held.leaving and self._leases.sure(held.shard)
+        sure = self._leases.sure(held.shard)
+        if not sure:
+            self._held_back.add(held.run_id)
+        may_begin = sure and not held.leaving
         asked, held.asked = list(held.asked), type(held.asked)()
         taken = take_turn(
             held.state,
@@ -240,6 +281,12 @@ class Orchestrator:
                 self._inbox.answer(each.sent, refused)
         self._follow(held, taken)
 
+    def _wants_workers(self, held: Held) -> bool:
+        """Whether there is work and nobody for it; a run that only waits never gets anybody."""
+        if held.workers is not None or held.workers_of is None or held.state is None:
+            return False
+        return bool(todo(held.state, self._clock()))
+
     def _send(self, held: Held, sending: Sending) -> None:
         sending.tries += 1
         try:
@@ -257,33 +304,20 @@ class Orchestrator:
             held.sending = None
             held.state = sending.taken.state
             self._follow(held, sending.taken)
+        elif isinstance(error, StateUnavailable) and held.leaving:  # the next owner reads what became of it
+            refuse(held.unsend(), error)
+            self._let_go(held)
         elif isinstance(error, StateUnavailable):
             if sending.tries == _RETRIES_UNSAID:
                 _log.warning("run %s waits for the state: %s", held.run_id, error.message)
             wait_s = min(_RETRY_FIRST_S * 2 ** (sending.tries - 1), _RETRY_LAST_S)
             self._loop.post_in(wait_s, lambda: self._send(held, sending) if held.sending is sending else None)
-        elif isinstance(error, Fenced):
-            self._fenced(held.shard)
+        elif isinstance(error, Fenced | HistoryWentBack):
+            self._trouble.refused(held, error)
         elif isinstance(error, SequenceConflict):
-            self._again(held, sending)
-        elif isinstance(error, HistoryWentBack):
-            held.sending = None
-            refuse([asked for asked, _ in sending.taken.told], error)
-            self._went_back(held.shard)
+            self._trouble.look_again(held)
         else:
-            held.sending = None
-            self._park(held, str(error))
-
-    def _again(self, held: Held, sending: Sending) -> None:
-        """The run is not as it was believed: read it, then decide anew on what was asked."""
-        try:
-            self._read(held)
-        except StateUnavailable:
-            self._loop.post_in(_RETRY_FIRST_S, lambda: self._again(held, sending))
-            return
-        held.sending = None
-        held.asked.extendleft(reversed([asked for asked, _ in sending.taken.told]))
-        self._turn(held)
+            self._trouble.park(held, str(error))
 
     def _follow(self, held: Held, taken: Taken) -> None:
         """What a turn came to is in the store: answer, tell, stop, begin."""
@@ -301,13 +335,13 @@ class Orchestrator:
             self._begin(held, state, work)
         if taken.events:
             self._went_on(held, state, taken)
-        if held.asked or (held.workers is None and held.workers_of is not None):
+        if held.asked or self._wants_workers(held):
             self._turn(held)
         self._wake(held, state, taken.at)
         self._let_go(held)
 
     def _went_on(self, held: Held, state: RunState, taken: Taken) -> None:
-        for listener in (*self._ears, *held.listeners):
+        for listener in (*ears(self.limits), *held.listeners):
             listener(state, taken.events)
         if state.ended is not None:
             self._children.ended(state)
@@ -339,19 +373,16 @@ class Orchestrator:
 
     def _begin(self, held: Held, state: RunState, work: Work) -> None:
         held.at_work[work.key] = work
-        failpoint("before_effect")
+        failpoint(f"before_{passage_of(work)}")
         if isinstance(work, StartChild | StopChild):
             self._children.begin(held, work)
             return
         assert held.workers is not None
-        held.workers.start(
-            Job(
-                work=work,
-                state=state,
-                tell=lambda command: self._loop.post(lambda: self._ask(held.run_id, Asked(command))),
-                done=partial(self.reported, held, work.key),
-            )
-        )
+
+        def tell(command: Command) -> None:
+            self._loop.post(lambda: self._ask(held.run_id, Asked(command)))
+
+        held.workers.start(Job(work=work, state=state, tell=tell, done=partial(self.reported, held, work.key)))
 
     def reported(self, held: Held, key: str, command: Command | None) -> None:
         """Work with this key is over, with a report or without; from any thread."""
@@ -365,35 +396,3 @@ class Orchestrator:
             held.asked.append(Asked(command))
         self._turn(held)
         self._let_go(held)
-
-    # Somebody else --------------------------------------------------------------------------------------------------
-
-    def _fenced(self, shard: int) -> None:
-        """Drop everything about the shard; whoever owns it now goes on."""
-        _log.warning("shard %d was taken over by somebody else", shard)
-        self._leases.lost(shard)
-        error = Fenced(f"shard {shard} was taken over by another owner", hint="it goes on with the runs")
-        for held in [each for each in self._runs.values() if each.shard == shard]:
-            del self._runs[held.run_id]
-            held.stop(held.at_work)
-            waiting = [*held.asked, *([asked for asked, _ in held.sending.taken.told] if held.sending else [])]
-            refuse(waiting, error)
-            held.parked = self._given_up[held.run_id] = error.message
-            for left in held.leaving:
-                left.set_result(None)
-            for listener in held.listeners:
-                if held.state is not None:
-                    listener(held.state, [])
-
-    def _went_back(self, shard: int) -> None:
-        """The store has lost events that it had acknowledged: a new lease, and a person for the runs that lost some."""
-        self._leases.take(shard)
-        for held in [each for each in self._runs.values() if each.shard == shard and each.sending is None]:
-            known = held.sequence
-            now = journal.load(self.store, held.run_id)
-            if (now.sequence if now is not None else 0) < known:
-                lost = known - (now.sequence if now is not None else 0)
-                self._park(held, f"the store has lost its last {lost} events: find out which backup it came back from")
-            else:
-                held.state = now
-                self._turn(held)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lakeray.workflow.commands import Command
 from lakeray.workflow.state import RunState
-from lakeray.workflow.todo import Work
+from lakeray.workflow.todo import Compensate, JudgeCondition, JudgeGate, Work
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,3 +49,10 @@ class Workers(Protocol):
 
 WorkersOf = Callable[[RunState], Workers]
 """Makes the workers of a run once the run is known; children of the run get theirs from it too."""
+
+
+def passage_of(work: Work) -> str:
+    """What of the work a failpoint is named after: ``effect``, ``compensation`` or ``gate``."""
+    if isinstance(work, Compensate):
+        return "compensation"
+    return "gate" if isinstance(work, JudgeGate | JudgeCondition) else "effect"

@@ -7,6 +7,7 @@ runs under the same names, then forgets them.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lakeray.config import Settings
 from lakeray.errors import ObjectNotFound
 from lakeray.importer.recording.summary import Summary
 from lakeray.objects import absolute, join, open_store
@@ -98,3 +100,11 @@ class Keeping:
     def tick(self) -> None:
         """Archive what is due."""
         archive_runs(self.store, self.into, older_than_s=self.older_than_s, now=self.now())
+
+
+def keeping(store: EventStore, now: Callable[[], datetime]) -> list[Keeping]:
+    """The duty, where this process's environment says how long runs are kept."""
+    settings = Settings.from_env(os.environ)
+    if settings.retention_s is None:
+        return []
+    return [Keeping(store=store, into=settings.archive, older_than_s=settings.retention_s, now=now)]

@@ -21,8 +21,10 @@ from lakeray.runtime.durable.chronicle import Chronicle
 from lakeray.runtime.durable.embedded import orchestrator_of
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
+from lakeray.runtime.durable.port import Workers
 from lakeray.runtime.durable.records import about_run
 from lakeray.runtime.durable.standing import error_of, summary_of, waits_for_people
+from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.runtime.protection import protections
 from lakeray.runtime.summary import RunSummary
 from lakeray.spec.load import load_workflow
@@ -32,6 +34,15 @@ from lakeray.workflow.commands import AcceptRun, Command
 from lakeray.workflow.compile import compile_definition
 from lakeray.workflow.definition import Definition, definition_hash
 from lakeray.workflow.state import RunState
+
+Place = Callable[[LocalWorkers, RunState], Workers]
+"""Where the work of a run is done, of which these workers would do all in this process."""
+
+
+def here(local: LocalWorkers, _: RunState) -> Workers:
+    """All of it in this process."""
+    return local
+
 
 LOOK_S = 0.1
 """Seconds between two looks at how the run and its children stand; an event of the run itself is noticed at once."""
@@ -44,7 +55,8 @@ class DurableRun:
 
     What is left then is in the state, for the next process. Exactly one of ``workflow`` (begin a run of it, or carry
     on what an earlier process left of one) and ``resumed`` (the id of a run to go on with) is given. ``first`` are
-    commands that the run decides on before it goes on, with AcceptRun among them when it is a new one.
+    commands that the run decides on before it goes on, with AcceptRun among them when it is a new one. ``place`` may
+    have work done elsewhere.
     """
 
     settings: Settings
@@ -55,6 +67,7 @@ class DurableRun:
     principal: str = ""
     arguments: dict[str, object] = field(default_factory=dict)
     first: Sequence[Command] = ()
+    place: Place = here
     now: Callable[[], datetime] = utc_now
     run_id: str = field(default_factory=lambda: f"run-{uuid.uuid4().hex[:12]}")
     _state: RunState | None = None
@@ -65,6 +78,7 @@ class DurableRun:
     _benches: dict[str, Bench] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
     _waits: set[str] = field(default_factory=set)
+    _threads: WarmThreads = field(default_factory=WarmThreads)
 
     def __post_init__(self) -> None:
         if self.resumed is not None:
@@ -105,7 +119,8 @@ class DurableRun:
         for shard in range(orchestrator.store.shards):
             for head in orchestrator.store.active(shard):
                 mine = (head.tenant, head.workflow) == (definition.tenant, definition.workflow)
-                if not mine or head.parent is not None or orchestrator.state(head.run_id) is not None:
+                begun_by_others = head.parent is not None or "backfill" in head.labels
+                if not mine or begun_by_others or orchestrator.state(head.run_id) is not None:
                     continue
                 left = journal.load(orchestrator.store, head.run_id)
                 if left is not None and left.definition_hash == digest:
@@ -129,7 +144,7 @@ class DurableRun:
             seed=zlib.crc32(self.run_id.encode()),
         )
 
-    def _workers(self, state: RunState) -> LocalWorkers:
+    def _workers(self, state: RunState) -> Workers:
         beats = Beats(self.observer)
         workflow = self.workflow
         if workflow is None or state.run_id != self.run_id:
@@ -142,7 +157,7 @@ class DurableRun:
             run_id=state.run_id,
             now=self.now,
         )
-        return LocalWorkers(bench=bench, beats=beats, clock=self.now)
+        return self.place(LocalWorkers(bench=bench, beats=beats, clock=self.now, threads=self._threads), state)
 
     def _heard(self, state: RunState, events: Sequence[e.Event]) -> None:
         self._state = state
@@ -157,7 +172,7 @@ class DurableRun:
             if note is not None and isinstance(event, e.StepScheduled) and bench and event.step in bench.loops:
                 bench.loops[event.step].tally.note(note)
             elif note is not None:
-                self.observer.note(step=event.step, message=note)  # type: ignore[attr-defined]
+                self.observer.note(step=getattr(event, "step", self.run_id), message=note)
             if isinstance(event, _ENDS) and bench is not None and event.step in bench.loops:
                 error = state.steps[event.step].error
                 bench.told(event.step, error_of(error, step=event.step) if error is not None else None)

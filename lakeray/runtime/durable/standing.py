@@ -94,7 +94,7 @@ def summary_of(
     steps = [_step(state, name, chronicle, imports.get(name), now) for name in state.steps]
     undos = [undo_error_of(step.undo_error, step=name) for name, step in state.steps.items() if step.undo_error]
     told = [
-        f"step {step}: {said}"
+        f"step {step}: {said}" if step else said
         for step, said in chronicle.notes
         if step not in imports or not said.startswith("attempt")
     ]

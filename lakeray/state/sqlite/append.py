@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,10 @@ _NAMES = (
     *("run_id", "shard", "sequence", "tenant", "workflow", "state", "started_us", "ended_us", "wake_us", "parent"),
     "labels",
 )
-_SELECT_RUN = f"SELECT {', '.join(_NAMES)} FROM runs WHERE run_id = ?"  # noqa: S608 - names of columns
+_SELECT = f"""
+SELECT epoch, position, {", ".join(f"runs.{name}" for name in _NAMES)}
+FROM shards LEFT JOIN runs ON run_id = ? WHERE shards.shard = ?
+"""  # noqa: S608 - names of columns
 _INSERT_RUN = f"INSERT INTO runs ({', '.join(_NAMES)}) VALUES ({', '.join('?' for _ in _NAMES)})"  # noqa: S608 - likewise
 # Only what changes: SQLite writes every index anew that holds a column which is set, though to what it was.
 _MOVE_RUN = "UPDATE runs SET sequence = ? WHERE run_id = ?"
@@ -30,8 +34,8 @@ UPDATE inbox SET answer = ?, answered_us = ? WHERE shard = ? AND command_id = ? 
 
 def append_to(connection: sqlite3.Connection, append: Append, *, shard: int, floor: int, now: datetime) -> Appended:
     """Store the append, or raise why not; ``floor`` is the highest position that was acknowledged to this process."""
-    run = connection.execute(_SELECT_RUN, (append.run_id,)).fetchone()
-    epoch, position = connection.execute("SELECT epoch, position FROM shards WHERE shard = ?", (shard,)).fetchone()
+    epoch, position, *found = connection.execute(_SELECT, (append.run_id, shard)).fetchone()
+    run = found if found[0] is not None else None
     sequence = run[2] if run else 0
     if sequence > append.expected and (done := _done(connection, append)) is not None:
         return done
@@ -97,7 +101,7 @@ def _refusal(
     return None
 
 
-def _write_run(connection: sqlite3.Connection, before: tuple[Any, ...] | None, shard: int, append: Append) -> None:
+def _write_run(connection: sqlite3.Connection, before: Sequence[Any] | None, shard: int, append: Append) -> None:
     sequence = append.expected + len(append.events)
     after = (append.run_id, shard, sequence, *_columns(append.head))
     if before is None:

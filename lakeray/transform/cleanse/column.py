@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakeray.transform.cleanse.port import Cleaned, Rule
+from lakeray.transform.cleanse.port import Cleaned, Rule, different, scattered
 from lakeray.transform.delta_types import is_text
 
 _MOST_ROUNDS = 8
@@ -100,12 +100,14 @@ class _Passage:
     def _texts(self, rules: list[Rule]) -> None:
         """The text rules, then again over the few that they changed, until all is at rest."""
         done = self._done
-        before = done.values
+        moved: pa.BooleanArray | None = None
         for rule in rules:
             made = self._one(rule, done.values, self._weights)
             self._refuse(rule, made.refused)
             done.values = made.values
-        places = _indices(_different(before, done.values))
+            if made.changed is not None:
+                moved = made.changed if moved is None else pc.or_(moved, made.changed)
+        places = _indices(moved)
         for _ in range(_MOST_ROUNDS):
             if not len(places):
                 return
@@ -120,43 +122,41 @@ class _Passage:
         for rule in rules:
             made = rule(some)
             if made.refused is not None:
-                rows = _scattered(made.refused, places, len(done.values))
+                rows = scattered(made.refused, places, len(done.values))
                 self._refuse(rule, rows)
                 self._count(rule.label, Count(refused=self._sum(rows, self._weights)))
             some = made.values
-        moved = _different(before, some)
+        moved = different(before, some)
         if moved is None:
             return places.slice(0, 0)
-        mask = _scattered(moved, places, len(done.values))
+        mask = scattered(moved, places, len(done.values))
         done.values = pc.replace_with_mask(done.values, mask, some.filter(moved))
         return places.filter(moved)
 
     def _refuse_restless(self, rule: Rule, places: pa.Array) -> None:
         done = self._done
-        rows = _scattered(pa.repeat(pa.scalar(True), len(places)), places, len(done.values))
+        rows = scattered(pa.repeat(pa.scalar(True), len(places)), places, len(done.values))
         done.refused.append((_Restless(rule), rows))
         self._count(rule.label, Count(refused=self._sum(rows, self._weights)))
         done.values = pc.if_else(rows, pa.scalar(None, done.values.type), done.values)
 
     def _one(self, rule: Rule, values: pa.Array, weights: np.ndarray | None) -> Cleaned:
-        """One rule over ``values``, counted."""
+        """One rule over ``values``, counted; what it changed is known."""
         made = rule(values)
         changed = made.changed
-        if changed is None and made.values is not values:
-            changed = _different(values, made.values)
+        if changed is None:
+            changed = different(values, made.values)
             if changed is not None and made.refused is not None:
                 changed = pc.and_not(changed, made.refused)
         self._count(
             rule.label,
             Count(
-                looked_at=self._sum(values.is_valid(), weights)
-                if values.null_count or weights is not None
-                else len(values),
+                looked_at=len(values) - values.null_count if weights is None else self._sum(values.is_valid(), weights),
                 changed=self._sum(changed, weights),
                 refused=self._sum(made.refused, weights),
             ),
         )
-        return made
+        return replace(made, changed=changed)
 
     def _refuse(self, rule: Rule, rows: pa.BooleanArray | None) -> None:
         if rows is not None:
@@ -192,21 +192,5 @@ class _Restless:
         return Cleaned(values=values)
 
 
-def _different(before: pa.Array, after: pa.Array) -> pa.BooleanArray | None:
-    """Where a value is another one, or null now; None where none is."""
-    if after is before:
-        return None
-    other = pc.fill_null(pc.not_equal(before, after), fill_value=False)
-    if after.null_count != before.null_count:
-        other = pc.or_(other, pc.and_(before.is_valid(), after.is_null()))
-    return other if pc.any(other).as_py() else None
-
-
 def _indices(rows: pa.BooleanArray | None) -> pa.Array:
     return pa.array([], pa.uint64()) if rows is None else pc.indices_nonzero(rows)
-
-
-def _scattered(flags: pa.BooleanArray, places: pa.Array, length: int) -> pa.BooleanArray:
-    made = np.zeros(length, dtype=bool)
-    made[np.asarray(places)] = np.asarray(flags)
-    return pa.array(made)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,3 +41,20 @@ class Rule(Protocol):
 
     def __call__(self, values: pa.Array) -> Cleaned:
         """What it makes of ``values``."""
+
+
+def different(before: pa.Array, after: pa.Array) -> pa.BooleanArray | None:
+    """Where a value is another one, or null now; None where none is."""
+    if after is before:
+        return None
+    other = pc.fill_null(pc.not_equal(before, after), fill_value=False)
+    if after.null_count != before.null_count:
+        other = pc.or_(other, pc.and_(before.is_valid(), after.is_null()))
+    return other if pc.any(other).as_py() else None
+
+
+def scattered(flags: pa.BooleanArray, places: pa.Array, length: int) -> pa.BooleanArray:
+    """``flags`` at their ``places`` of ``length`` ones, the others false."""
+    made = np.zeros(length, dtype=bool)
+    made[np.asarray(places)] = np.asarray(flags)
+    return pa.array(made)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeray.spec.cleansing import CleanseRule, Replace
-from lakeray.transform.cleanse.port import Cleaned
+from lakeray.transform.cleanse.port import Cleaned, different, scattered
 from lakeray.transform.delta_types import is_text
+from lakeray.transform.text_bytes import BEYOND_ASCII, LOWER, ODD, UPPER, odd_at_ends, with_any
 
 _INNER = r"[\s\pZ]{2}|[\t\n\v\f\r\x{85}]|[\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 _BLANKS = r"[\s\pZ\x{85}\v]+"
@@ -38,15 +38,30 @@ class TextRule:
 
 
 class Function(TextRule):
-    """A rule that is one function of the text."""
+    """A rule that is one function of the text; ``maybe`` finds in one quick look all texts that it may change."""
 
-    def __init__(self, label: str, function: Callable[[pa.Array], pa.Array]) -> None:
+    def __init__(
+        self,
+        label: str,
+        function: Callable[[pa.Array], pa.Array],
+        maybe: Callable[[pa.Array], pa.BooleanArray] | None = None,
+    ) -> None:
         super().__init__(label)
         self._function = function
+        self._maybe = maybe
 
     def __call__(self, values: pa.Array) -> Cleaned:
         """``values`` through the function."""
-        return Cleaned(values=self._function(values))
+        if self._maybe is None:
+            return Cleaned(values=self._function(values))
+        which = self._maybe(values)
+        some = values.filter(which)
+        made = self._function(some) if len(some) else some
+        moved = different(some, made)
+        if moved is None:
+            return Cleaned(values=values)
+        changed = pc.replace_with_mask(which, which, moved)
+        return Cleaned(values=pc.replace_with_mask(values, changed, made.filter(moved)), changed=changed)
 
 
 def trim_ends(values: pa.Array) -> pa.Array:
@@ -56,33 +71,29 @@ def trim_ends(values: pa.Array) -> pa.Array:
 
 def trim_all(values: pa.Array) -> pa.Array:
     """Without blanks at both ends, a single one between words."""
-    bare = pc.utf8_trim_whitespace(values)
-    more = pc.match_substring_regex(bare, _INNER)
-    return _where(bare, more, lambda some: pc.replace_substring_regex(some, _BLANKS, " "))
+    return _where(trim_ends(values), _INNER, lambda some: pc.replace_substring_regex(some, _BLANKS, " "))
 
 
 def unicode_form(form: str) -> Callable[[pa.Array], pa.Array]:
     """In one Unicode form, without characters that nobody sees."""
 
     def function(values: pa.Array) -> pa.Array:
-        strange = pc.invert(pc.string_is_ascii(values))
-        values = _where(values, strange, lambda some: pc.utf8_normalize(some, form))
-        unseen = pc.match_substring_regex(values, _INVISIBLE)
-        return _where(values, unseen, lambda some: pc.replace_substring_regex(some, _INVISIBLE, ""))
+        values = pc.utf8_normalize(values, form)
+        return _where(values, _INVISIBLE, lambda some: pc.replace_substring_regex(some, _INVISIBLE, ""))
 
     return function
 
 
-_CASES: dict[str, Callable[[pa.Array], pa.Array]] = {
-    "upper": pc.utf8_upper,
-    "lower": pc.utf8_lower,
-    "title": pc.utf8_title,
+_CASES: dict[str, tuple[Callable[[pa.Array], pa.Array], Callable[[pa.Array], pa.BooleanArray] | None]] = {
+    "upper": (pc.utf8_upper, with_any(LOWER | BEYOND_ASCII)),
+    "lower": (pc.utf8_lower, with_any(UPPER | BEYOND_ASCII)),
+    "title": (pc.utf8_title, None),
 }
 
 
-def _where(values: pa.Array, which: pa.BooleanArray, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """``values`` with ``function`` over the few of ``which``."""
-    which = pc.fill_null(which, fill_value=False)
+def _where(values: pa.Array, pattern: str, function: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """``values`` with ``function`` over those in which ``pattern`` finds something."""
+    which = pc.fill_null(pc.match_substring_regex(values, pattern), fill_value=False)
     if not pc.any(which).as_py():
         return values
     return pc.replace_with_mask(values, which, function(values.filter(which)))
@@ -94,10 +105,12 @@ class Nulls(TextRule):
     def __init__(self, label: str, tokens: list[str]) -> None:
         super().__init__(label)
         self._tokens = pa.array(tokens, pa.string())
+        self._lengths = pc.unique(pc.binary_length(self._tokens))
 
     def __call__(self, values: pa.Array) -> Cleaned:
         """``values``, null where a token stands."""
-        found = pc.is_in(values, self._tokens)
+        found = pc.is_in(pc.binary_length(values), self._lengths)
+        found = pc.replace_with_mask(found, found, pc.is_in(values.filter(found), self._tokens))
         if not pc.any(found).as_py():
             return Cleaned(values=values)
         return Cleaned(values=pc.if_else(found, _NULL, values), changed=found)
@@ -155,26 +168,20 @@ class Replaced(TextRule):
             if not pc.any(restless).as_py():
                 break
         else:
-            refused = _scattered(restless, places, len(values))
+            refused = scattered(restless, places, len(values))
             some = pc.if_else(restless, _NULL, some)
             return Cleaned(values=pc.replace_with_mask(values, found, some), refused=refused)
         return Cleaned(values=pc.replace_with_mask(values, found, some))
 
 
-def _scattered(flags: pa.BooleanArray, places: pa.Array, length: int) -> pa.BooleanArray:
-    made = np.zeros(length, dtype=bool)
-    made[np.asarray(places)] = np.asarray(flags)
-    return pa.array(made)
-
-
 def text_rule(label: str, rule: CleanseRule) -> TextRule | None:
     """The rule that ``rule`` declares; None when it makes no text."""
     if rule.trim is not None:
-        return Function(label, trim_ends if rule.trim == "ends" else trim_all)
+        return Function(label, *((trim_ends, odd_at_ends) if rule.trim == "ends" else (trim_all, with_any(ODD))))
     if rule.case is not None:
-        return Function(label, _CASES[rule.case])
+        return Function(label, *_CASES[rule.case])
     if rule.unicode is not None:
-        return Function(label, unicode_form(rule.unicode))
+        return Function(label, unicode_form(rule.unicode), with_any(ODD))
     if rule.nulls is not None:
         return Nulls(label, rule.nulls)
     if rule.replace is not None:

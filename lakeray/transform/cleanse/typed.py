@@ -13,9 +13,12 @@ from lakeray.transform.coercions import convert
 from lakeray.transform.delta_types import is_text
 from lakeray.transform.local_dates import parse_moments
 from lakeray.transform.local_numbers import parse_numbers, parse_units
+from lakeray.transform.text_bytes import FixedWidth, byte_at, digits_and_points, matching
 
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _ISO = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
+_ISO_SHAPE = FixedWidth(["%Y", "-", "%m", "-", "%d", " ", "%H", ":", "%M", ":", "%S"])
+_ISO_DASH = 4
 _PLAIN_TRUTH = r"^(true|false)$"
 
 
@@ -40,7 +43,11 @@ class Typed:
             return self._cleaned(values, convert(values, self.kind).values, pa.repeat(False, len(values)))
         texts = values.cast(pa.string())
         made = self._parsed(texts)
-        return self._cleaned(values, made, pc.invert(pc.match_substring_regex(texts, self.plain)))
+        return self._cleaned(values, made, pc.and_not(texts.is_valid(), self._plain(texts)))
+
+    def _plain(self, texts: pa.Array) -> pa.BooleanArray:
+        """Where a text says it in the plainest way; of nulls and texts that cannot be read it says anything."""
+        return pc.match_substring_regex(texts, self.plain)
 
     def _cleaned(self, before: pa.Array, made: pa.Array, changed: pa.BooleanArray) -> Cleaned:
         if made.null_count == before.null_count:
@@ -74,6 +81,9 @@ class Number(Typed):
     def _parsed(self, texts: pa.Array) -> pa.Array:
         return parse_numbers(texts, self._spec, self.kind)
 
+    def _plain(self, texts: pa.Array) -> pa.BooleanArray:
+        return matching(texts, self.plain, sure=digits_and_points(texts))
+
     def _converts(self, kind: pa.DataType) -> bool:
         return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind))
 
@@ -102,6 +112,11 @@ class Date(Typed):
             more = parse_moments(texts.filter(rest), pattern, self.kind, spec.timezone)
             found = pc.replace_with_mask(found, rest, more)
         return found
+
+    def _plain(self, texts: pa.Array) -> pa.BooleanArray:
+        maybe = byte_at(texts, _ISO_DASH, "-")
+        some = texts.filter(maybe)
+        return pc.replace_with_mask(maybe, maybe, matching(some, self.plain, sure=_ISO_SHAPE.shaped(some)))
 
     def _agreed(self, texts: pa.Array) -> pa.Array:
         """What all patterns that fit agree on."""

@@ -285,13 +285,13 @@ def test_damaged_it_stops_the_import_and_rebuild_makes_it_whole(lake, name):
 def test_deleted_under_a_running_import_it_makes_nothing_look_new(lake, monkeypatch):
     """The difference reads the ledger after the recovery did: in between somebody deletes it."""
     lake.add("new.json")
-    plain = ImportLoop._recover
+    plain = ImportLoop.recover
 
     def and_delete(self, handle):
         plain(self, handle)
         shutil.rmtree(lake.ledger_uri())
 
-    monkeypatch.setattr(ImportLoop, "_recover", and_delete)
+    monkeypatch.setattr(ImportLoop, "recover", and_delete)
     summary = lake.import_here()
     assert summary.state == "failed"
     assert summary.errors[0].code == "exactly_once"

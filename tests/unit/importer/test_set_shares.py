@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from lakeray.errors import StoreUnavailable
-from lakeray.importer.sets import duplicates, rules, spread
+from lakeray.importer.sets import duplicates, keys, rules
 from lakeray.importer.sets.staged_rows import StagedRows
 from tests.unit.importer.small_lake import SmallLake, balance, lines
 
@@ -27,7 +27,7 @@ def row(number):
 def reads(monkeypatch):
     """How often each file's keys were asked for; scans of the table are counted under ``table``."""
     found: Counter[str] = Counter()
-    plain, scan = StagedRows.groups, spread.stream_at
+    plain, scan = StagedRows.groups, keys.stream_at
 
     def groups(self, file, columns, *, origin=True):
         found[file.path] += "v" not in columns
@@ -38,8 +38,7 @@ def reads(monkeypatch):
         return scan(*parts, **more)
 
     monkeypatch.setattr(StagedRows, "groups", groups)
-    monkeypatch.setattr(spread, "stream_at", stream_at)
-    monkeypatch.setattr(duplicates, "stream_at", stream_at)
+    monkeypatch.setattr(keys, "stream_at", stream_at)
     return found
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import lakeray
 from lakeray.config import Settings
+from lakeray.runtime.durable.embedded import open_state
+from lakeray.runtime.durable.notices import Letter, cloud_event
+from lakeray.runtime.durable.triggers.telling import KeptLetter, dead_letters, kept_letters
 from lakeray.workflow.refusal import Refused
 from tests.commands import lakeray as command
 from tests.polling import eventually
@@ -108,11 +112,29 @@ def test_an_ordinary_failure_is_no_dead_letter(tmp_path):
 
 
 def test_letters_do_not_reach_those_who_hand_messages_over(tmp_path):
-    from datetime import UTC, datetime
-
-    from lakeray.runtime.durable.embedded import open_state
-
     (tmp_path / "w.yaml").write_text(UNDONE)
     connect(tmp_path).run(tmp_path / "w.yaml").result(WITHIN_S)
     with open_state(f"sqlite:///{tmp_path}/state.db") as store:
         assert store.messages(0, datetime(2199, 1, 1, tzinfo=UTC), 100) == []
+
+
+def test_an_address_that_could_not_be_told_is_a_letter_until_it_is_told_again(tmp_path):
+    lake, now = connect(tmp_path), datetime(2026, 11, 25, 12, tzinfo=UTC)
+    event = cloud_event(
+        "run.failed", event_id="run-1/7", tenant="acme", workflow="orders", subject="run-1", at=now, data={}
+    )
+    letter = Letter(subscriber="ops", url="https://ops.example/in", secret="env:X", event=event)
+    dead = KeptLetter(message_id="run-1/7/ops", letter=letter, due_at=now, attempts=12, why="it answered 500")
+    with open_state(f"sqlite:///{tmp_path}/state.db") as store:
+        dead_letters(store).change(dead.message_id, lambda _: dead)
+    [found] = lake.deadletters.list(tenant="acme")
+    assert (found.kind, found.step, found.run_id, found.workflow) == ("webhook", "ops", "run-1", "orders")
+    assert "in vain 12 times: it answered 500" in found.error.message
+    with pytest.raises(Refused, match="no work of a run"):
+        lake.deadletters.redrive(found.letter)
+    assert lake.deadletters.retell("run-1") == found
+    assert lake.deadletters.list() == []
+    with open_state(f"sqlite:///{tmp_path}/state.db") as store:
+        again = kept_letters(store).get(dead.message_id)
+    assert again is not None
+    assert (again.letter, again.attempts, again.why) == (letter, 0, None)

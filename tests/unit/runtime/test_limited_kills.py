@@ -7,7 +7,6 @@ the work never began). Afterwards every effect happened once, and no slot is hel
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 import pytest
@@ -29,8 +28,8 @@ steps:
 """
 
 
-def drive(folder, **env):
-    env = {**os.environ, "SINK": str(folder / "sink"), **env}
+def drive(folder, uri, **env):
+    env = {**world.environment(folder, uri), **env}
     return finished(Started(["drive"], partial(world.drive, str(folder), "limited"), env, folder), 60).returncode
 
 
@@ -38,14 +37,14 @@ def drive(folder, **env):
 def test_a_kill_costs_no_slot_and_no_effect(tmp_path, point):
     for passes in (1, 2, 3, 5):
         folder = tmp_path / str(passes)
+        uri = f"sqlite:///{folder}/state.db"
         world.prepare(folder)
         (folder / "limited.yaml").write_text(LIMITED)
-        assert drive(folder, LAKERAY_FAILPOINTS=f"{point}=kill:{passes}") == -9
-        assert drive(folder) == 0
-        run_id, history = list(world.histories(folder).items())[-1]
+        assert drive(folder, uri, LAKERAY_FAILPOINTS=f"{point}=kill:{passes}") == -9
+        assert drive(folder, uri) == 0
+        history = world.histories(uri)["run-limited"]
         assert isinstance(history[-1], e.RunEnded)
         assert history[-1].tolerated == ("c",)
         assert world.completions(history) == {"a": 1, "b": 1}
-        assert {path.name for path in (folder / "sink").iterdir()} >= {f"{run_id}~a", f"{run_id}~b"}
-        pools = PoolsOf(state=f"sqlite:///{folder}/state.db").list()
-        assert [(line.name, line.taken, line.waiting) for line in pools] == [("db", 0, [])]
+        assert world.effects(folder) == {"run-limited~a", "run-limited~b"}
+        assert [(line.name, line.taken, line.waiting) for line in PoolsOf(state=uri).list()] == [("db", 0, [])]

@@ -235,21 +235,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
     ("step", "source", "refused"),
     [
         (
-            "import: {from: r, into: t}, deduplicate: {key: [id], within: table}",
-            "changed_objects: replace",
-            "steps.s.deduplicate.within: a look into the table is not built yet together with changed_objects: replace",
-        ),
-        (
-            "import: {from: r, into: t}, deduplicate: {key: [id], within: {window: 7d, column: at}}",
-            "deleted_objects: delete",
-            "steps.s.deduplicate.within: a look into the table is not built yet together with deleted_objects: delete",
-        ),
-        (
-            "import: {from: r, into: t}, expect_set: {u: {unique: [id], against: table, on_violation: fail}}",
-            "changed_objects: replace",
-            "steps.s.expect_set.u: against: table is not built yet together with changed_objects: replace",
-        ),
-        (
             "import: {from: r, into: t, mode: merge, key: [id]}",
             "changed_objects: replace",
             "sources.r.changed_objects: replace is not built yet for mode merge",
@@ -266,7 +251,6 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
         ),
         ("workflow: other.yaml, queue: {key: t}", "", "steps.s.queue: queue is not built at a step that starts runs"),
         ("map: {over: [1], workflow: o.yaml}, breaker: lake", "", "steps.s.breaker: breaker is not built at a step"),
-        ("import: {from: r, into: t}, resources: {num_cpus: 2}", "", "steps.s.resources: resources is not built"),
     ],
 )
 def test_each_part_that_is_not_built_is_named(step, source, refused):

@@ -53,8 +53,10 @@ SCHEMA = workflow_json_schema()
 
 BEYOND_A_SCHEMA = {
     # names that refer to each other, places, orders
-    "unnest into an unknown table", "unnest into its own table", "unnest by itself",
+    "unnest into an unknown table", "unnest into its own table", "unnest by itself", "trigger called schedule",
+    "notify of the same event twice",
     "unnest with two columns of one name", "unnest of a masked list", "unnest by a redacted key",
+    "one and a half CPUs",
     "unknown source", "unknown table", "unknown reference", "unknown target", "balance of no import",
     "after nothing known", "after itself", "circle", "verdict before the step", "rule over unknown step",
     "two tables in one place",

@@ -9,12 +9,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from redis import exceptions
 
 from lakeray.errors import ConfigError, HistoryWentBack, StateError, StateUnavailable
@@ -25,36 +23,16 @@ from lakeray.state.redis.scripts import script
 from tests.conformance.event_stores import NOW, append, run_ids, told
 from tests.missing import or_skip
 from tests.polling import eventually
-from tests.servers import RedisServer, ServerMissing, start_redis
+from tests.servers import OwnRedis, ServerMissing
 from tests.servers.processes import free_ports
 
 RUN, OTHER, THIRD = run_ids(3, 16, 3)
 
 
-class Server:
-    """A server of one test's own, that can be stopped, killed and started again with its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_ports(1)[0]
-        self.running = ExitStack()
-        self.start()
-
-    def start(self, *more: str) -> None:
-        self.now: RedisServer = self.running.enter_context(start_redis(self.folder, port=self.port, more=more))
-        self.url = self.now.url
-
-    def kill(self) -> None:
-        os.kill(self.now.pid, signal.SIGKILL)
-        self.running.close()
-
-    def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port)
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[OwnRedis]:
     try:
-        server = Server(tmp_path / "redis")
+        server = OwnRedis(tmp_path / "redis")
     except ServerMissing as missing:
         or_skip(missing)
     yield server
@@ -70,7 +48,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         ({"appendfsync": "no"}, "leaves it to chance"),
     ],
 )
-def test_settings_that_would_lose_runs_are_refused(server: Server, settings: dict[str, str], said: str) -> None:
+def test_settings_that_would_lose_runs_are_refused(server: OwnRedis, settings: dict[str, str], said: str) -> None:
     for name, value in settings.items():
         server.client().config_set(name, value)
     with pytest.raises(ConfigError, match=said):
@@ -78,7 +56,7 @@ def test_settings_that_would_lose_runs_are_refused(server: Server, settings: dic
     assert server.client().keys() == [], "nothing was written"
 
 
-def test_the_durability_mode_is_named(server: Server) -> None:
+def test_the_durability_mode_is_named(server: OwnRedis) -> None:
     client = server.client()
     with open_event_store(server.url) as store:
         assert store.durability.mode == "disk"
@@ -91,7 +69,7 @@ def test_the_durability_mode_is_named(server: Server) -> None:
         assert store.durability.mode == "unknown"
 
 
-def test_no_text_shows_the_password(server: Server) -> None:
+def test_no_text_shows_the_password(server: OwnRedis) -> None:
     server.client().execute_command("ACL", "SETUSER", "me", "on", ">s3cr3t", "~*", "+@all")
     url = server.url.replace("redis://", "redis://me:s3cr3t@")
     with open_event_store(url) as store:
@@ -109,7 +87,7 @@ def test_no_text_shows_the_password(server: Server) -> None:
         assert "wr0ng" not in str(told_so.value)
 
 
-def test_a_server_without_memory_refuses_whole_appends_and_lets_runs_go(server: Server) -> None:
+def test_a_server_without_memory_refuses_whole_appends_and_lets_runs_go(server: OwnRedis) -> None:
     client = server.client()
     with open_event_store(server.url) as store:
         lease = store.lease(3, "owner", 60)
@@ -129,7 +107,7 @@ def test_a_server_without_memory_refuses_whole_appends_and_lets_runs_go(server: 
         assert [event.sequence for event in store.read(RUN)] == [1, 2]
 
 
-def test_a_replica_refuses_and_becomes_the_primary_again(server: Server) -> None:
+def test_a_replica_refuses_and_becomes_the_primary_again(server: OwnRedis) -> None:
     client = server.client()
     with open_event_store(server.url) as store:
         lease = store.lease(3, "owner", 60)
@@ -142,44 +120,19 @@ def test_a_replica_refuses_and_becomes_the_primary_again(server: Server) -> None
         assert store.append(item).sequence == 1
 
 
-def test_a_server_busy_with_somebodys_script_is_waited_for_by_who_asks(server: Server) -> None:
-    client = server.client()
-    client.config_set("lua-time-limit", "20")
+def test_a_server_busy_with_somebodys_script_is_waited_for_by_who_asks(server: OwnRedis) -> None:
     with open_event_store(server.url) as store:
         lease = store.lease(3, "owner", 60)
         item = append(RUN, 0, lease)
-        spinning = threading.Thread(target=spin, args=(server.client(),))
-        spinning.start()
-        eventually(lambda: refused_as_busy(server.client()), 10)
-        with pytest.raises(StateUnavailable, match=r"refuses \(BUSY\)"):
+        with server.busy(), pytest.raises(StateUnavailable, match=r"refuses \(BUSY\)"):
             store.append(item)
-        client.script_kill()
-        spinning.join()
         assert store.append(item).sequence == 1
 
 
-def spin(client: redis.Redis) -> None:
-    with pytest.raises(exceptions.ResponseError, match="killed"):
-        client.eval("while true do end", 0)
-
-
-def refused_as_busy(client: redis.Redis) -> bool:
-    try:
-        client.get("k")
-    except exceptions.ResponseError as error:
-        return "BUSY" in str(error)
-    return False
-
-
-def test_a_server_that_loads_its_data_is_waited_for_by_who_asks(server: Server) -> None:
+def test_a_server_that_loads_its_data_is_waited_for_by_who_asks(server: OwnRedis) -> None:
     with open_event_store(server.url) as store:
         store.append(append(RUN, 0, store.lease(3, "owner", 60)))
-        with server.client().pipeline(transaction=False) as others:
-            for number in range(12_000):
-                others.set(f"other:{number}", b"")
-            others.execute()
-        server.kill()
-        server.start("--key-load-delay", "100")  # it looks up every 1,024 commands only
+        server.start_slowly()
         with pytest.raises(StateUnavailable, match=r"refuses \(LOADING\).*\n  -> it reads its data"):
             store.read(RUN)
         server.kill()
@@ -215,7 +168,7 @@ def test_a_refusal_that_nobody_knows_is_a_defect() -> None:
     assert not found.retryable
 
 
-def test_a_frozen_server_is_given_up_in_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_server_is_given_up_in_time(server: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_store, "_PATIENCE_S", 0.2)
     with open_event_store(server.url) as store:
         lease = store.lease(3, "owner", 60)
@@ -230,7 +183,7 @@ def test_a_frozen_server_is_given_up_in_time(server: Server, monkeypatch: pytest
         assert len(store.read(RUN)) == 1
 
 
-def test_a_server_that_forgot_the_scripts_is_shown_them_again(server: Server) -> None:
+def test_a_server_that_forgot_the_scripts_is_shown_them_again(server: OwnRedis) -> None:
     client = server.client()
     with open_event_store(server.url) as store:
         lease = store.lease(3, "owner", 60)
@@ -243,7 +196,7 @@ def test_a_server_that_forgot_the_scripts_is_shown_them_again(server: Server) ->
         assert client.script_exists(script("feed").sha) == [True]
 
 
-def test_a_server_killed_and_restarted_under_load_has_every_acknowledged_event_once(server: Server) -> None:
+def test_a_server_killed_and_restarted_under_load_has_every_acknowledged_event_once(server: OwnRedis) -> None:
     """Eight threads append to a run each while the server dies three times; whoever gets no answer asks again."""
     deaths = 3
     with open_event_store(server.url) as store:
@@ -277,26 +230,17 @@ def test_a_server_killed_and_restarted_under_load_has_every_acknowledged_event_o
         assert len(positions) == sum(counts)
 
 
-def cut(folder: Path, bytes_gone: int) -> None:
-    """The end of the newest append-only file is gone, as after a crash of a machine that had not synced it."""
-    newest = max(folder.rglob("*.aof"), key=lambda path: path.stat().st_mtime_ns)
-    os.truncate(newest, newest.stat().st_size - bytes_gone)
-
-
-def test_a_lost_last_second_is_detected_and_said(server: Server) -> None:
+def test_a_lost_last_second_is_detected_and_said(server: OwnRedis) -> None:
     """The server acknowledges before it syncs, dies, and comes back without the end of its file."""
     server.client().config_set("appendfsync", "everysec")
     with open_event_store(server.url) as store, open_event_store(server.url) as follower:
         lease = store.lease(3, "owner", 60)
         kept = store.append(append(RUN, 0, lease, "kept"))
-        size = sum(path.stat().st_size for path in server.folder.rglob("*.aof"))
+        size = server.size_bytes()
         store.append(append(RUN, 1, lease, "lost"))
         last = store.append(append(OTHER, 0, lease, "lost"))
         assert len(follower.feed(3, 0, 10)) == 3
-        grown = sum(path.stat().st_size for path in server.folder.rglob("*.aof")) - size
-        server.kill()
-        cut(server.folder, grown)
-        server.start()
+        server.lose(server.size_bytes() - size)
         assert told(store.read(RUN)) == [(1, "kept")]
         with pytest.raises(HistoryWentBack, match=f"{RUN} had 2 events, the store has 1"):
             store.append(append(RUN, 2, lease))
@@ -311,16 +255,13 @@ def test_a_lost_last_second_is_detected_and_said(server: Server) -> None:
         assert [event.run_id for event in follower.feed(3, kept.position, 10)] == [THIRD]
 
 
-def test_a_lost_lease_is_detected_and_its_epoch_does_not_come_back(server: Server) -> None:
+def test_a_lost_lease_is_detected_and_its_epoch_does_not_come_back(server: OwnRedis) -> None:
     """Two that both believe that they own a shard never share an epoch, even when the store forgot the first."""
     server.client().config_set("appendfsync", "everysec")
     with open_event_store(server.url) as store, open_event_store(server.url) as other:
-        size = sum(path.stat().st_size for path in server.folder.rglob("*.aof"))
+        size = server.size_bytes()
         lost = store.lease(3, "first", 60)
-        grown = sum(path.stat().st_size for path in server.folder.rglob("*.aof")) - size
-        server.kill()
-        cut(server.folder, grown)
-        server.start()
+        server.lose(server.size_bytes() - size)
         with pytest.raises(HistoryWentBack):
             store.append(append(RUN, 0, lost))
         later = other.lease(3, "second", 60)
@@ -331,7 +272,7 @@ def test_a_lost_lease_is_detected_and_its_epoch_does_not_come_back(server: Serve
         assert len(store.read(RUN)) == 1
 
 
-def test_all_keys_of_a_shard_share_a_hash_tag(server: Server) -> None:
+def test_all_keys_of_a_shard_share_a_hash_tag(server: OwnRedis) -> None:
     with open_event_store(server.url) as store:
         for name in run_ids(3, 16, 1) + run_ids(5, 16, 1):
             shard = 3 if name == RUN else 5

@@ -1,0 +1,1 @@
+"""The orchestrators, gates and steps of `lakeray up` as actors and tasks of Ray."""

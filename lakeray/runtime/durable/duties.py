@@ -1,0 +1,90 @@
+"""Things that ought to be looked at now and then while `lakeray up` stands: schedules, arrivals, the outbox.
+
+A duty knows the store alone. It begins runs, and tells runs something, through the store's inbox (``EventStore.send``
+of an AcceptRun, whose run id is derived from what caused it): whoever owns the shard then drives the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from lakeray.errors import LakerayError
+from lakeray.state import EventStore
+
+_log = logging.getLogger(__name__)
+
+
+class Duty(Protocol):
+    """One thing to look at.
+
+    - ``tick`` may be called by several processes at once, by any of them at any time, and be killed in the middle: what
+      it does is decided by the store (compare-and-set of a register, ids derived from the cause), never by who ticks.
+    - It returns soon (a few seconds), so that others get their turn, and asks for the time through a clock of its own.
+    - What it raises is logged, and it is asked again ``every_s`` later.
+    """
+
+    @property
+    def name(self) -> str:
+        """How a person knows it: `schedules`."""
+        ...
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between the beginnings of two looks."""
+        ...
+
+    def tick(self) -> None:
+        """Look, and do what is due."""
+        ...
+
+
+DutiesOf = Callable[[EventStore, Callable[[], datetime]], Sequence[Duty]]
+"""Makes duties over a store with a clock: `lakeray up` has a list of these (``runtime/up.py``)."""
+
+
+class Duties:
+    """Ticks duties, in a thread of its own, until it is closed. A duty is first looked at at once."""
+
+    def __init__(self, duties: Sequence[Duty], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._due = dict.fromkeys(range(len(duties)), monotonic())
+        self._duties = list(duties)
+        self._monotonic = monotonic
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lakeray-duties", daemon=True)
+
+    def open(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the look that is under way, then no more."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def look(self) -> float:
+        """Tick every duty that is due; seconds until the next one is."""
+        for index, duty in enumerate(self._duties):
+            now = self._monotonic()
+            if now >= self._due[index]:
+                self._due[index] = now + duty.every_s
+                _tick(duty)
+        return max(0.0, min(self._due.values()) - self._monotonic()) if self._due else 1.0
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._over.wait(self.look())
+
+
+def _tick(duty: Duty) -> None:
+    try:
+        duty.tick()
+    except LakerayError as error:
+        _log.warning("%s: %s", duty.name, error.message)
+    except Exception:  # noqa: BLE001 - the defect of one may not end the others
+        _log.exception("a defect in %s: it is asked again in %g s", duty.name, duty.every_s)

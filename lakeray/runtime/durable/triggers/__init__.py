@@ -1,0 +1,1 @@
+"""Runs that begin by themselves: schedules, triggers, backfills, and who is told of what became of them."""

@@ -1,0 +1,70 @@
+"""Small documents in the store that any number of processes change at once, one compare-and-set a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from lakeray.errors import RevisionConflict, StateFormat
+from lakeray.state import EventStore
+
+T = TypeVar("T", bound=msgspec.Struct)
+_TRIES = 20
+
+
+class Registers(Generic[T]):
+    """Documents of one kind under ``prefix``, as JSON. One of a later ``format`` is refused with StateFormat."""
+
+    def __init__(self, store: EventStore, prefix: str, kind: type[T], *, format_: int = 1) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._format = format_
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Those that there are, in order."""
+        return [key.removeprefix(self._prefix) for key in self._store.keys(self._prefix + prefix)]
+
+    def get(self, name: str) -> T | None:
+        """The document; None when there is none."""
+        return self.read(name)[0]
+
+    def read(self, name: str) -> tuple[T | None, int]:
+        """The document and its revision; None and 0 when there is none."""
+        found = self._store.get(self._prefix + name)
+        if found is None:
+            return None, 0
+        try:
+            document = self._decoder.decode(found.data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StateFormat(
+                f"{self._prefix}{name} in the state cannot be read: {error}",
+                hint="use the version of lakeray that wrote it, or a newer one",
+            ) from error
+        if getattr(document, "format", 1) > self._format:
+            raise StateFormat(f"{self._prefix}{name} was written by a newer version of lakeray", hint="upgrade lakeray")
+        return document, found.revision
+
+    def put(self, name: str, document: T | None, *, expected: int) -> None:
+        """Store it, or remove it (None), where it is at that revision. Raises RevisionConflict where it is not."""
+        data = None if document is None else msgspec.json.encode(document)
+        self._store.put(self._prefix + name, data, expected=expected)
+
+    def change(self, name: str, change: Callable[[T | None], T | None]) -> T | None:
+        """The document as ``change`` makes it, asked again when somebody else was faster; what is equal is not written.
+
+        ``change`` may be asked several times and decides on what it is given alone.
+        """
+        for _ in range(_TRIES):
+            before, revision = self.read(name)
+            after = change(before)
+            if after == before:
+                return after
+            try:
+                self.put(name, after, expected=revision)
+            except RevisionConflict:
+                continue
+            return after
+        raise RevisionConflict(f"{self._prefix}{name} changes all the time", hint="try again")

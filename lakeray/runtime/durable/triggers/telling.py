@@ -1,0 +1,89 @@
+"""What is told of schedules and triggers beside runs: kept in the store under an id that follows from its cause.
+
+It is kept before what it tells of is decided, and told at least once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from lakeray.runtime.durable.notices import Letter, cloud_event, letters
+from lakeray.runtime.durable.triggers.registered import Registered
+from lakeray.runtime.durable.triggers.registers import Registers
+from lakeray.state import EventStore, Message
+from lakeray.workflow.overlap import Fire
+
+FORMAT = 1
+"""Of what is kept here."""
+
+
+class KeptLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A letter that is not part of a run's history, due at an instant. ``why`` is what the last try came to."""
+
+    message_id: str
+    letter: Letter
+    due_at: datetime
+    attempts: int = 0
+    why: str | None = None
+    format: int = FORMAT
+
+
+def kept_letters(store: EventStore) -> Registers[KeptLetter]:
+    """Letters beside runs, by their ids."""
+    return Registers(store, "notices/", KeptLetter, format_=FORMAT)
+
+
+def dead_letters(store: EventStore) -> Registers[KeptLetter]:
+    """Letters that could not be handed over, by their ids."""
+    return Registers(store, "deadletters/webhook/", KeptLetter, format_=FORMAT)
+
+
+def tell_again(store: EventStore, name: str, now: datetime) -> None:
+    """Have a dead letter handed over anew, from ``now`` on; with a death between, it stays dead beside that."""
+    dead = dead_letters(store).get(name)
+    if dead is not None:
+        again = msgspec.structs.replace(dead, due_at=now, attempts=0, why=None)
+        kept_letters(store).change(name, lambda before: before or again)
+        dead_letters(store).change(name, lambda _: None)
+
+
+def kept(message: Message, *, why: str | None = None) -> KeptLetter:
+    """A message as a register holds it."""
+    return KeptLetter(
+        message_id=message.message_id,
+        letter=msgspec.json.decode(message.data, type=Letter),
+        due_at=message.due_at,
+        attempts=message.attempts,
+        why=why,
+    )
+
+
+def tell(store: EventStore, file: Registered, name: str, *, cause: str, now: datetime, data: Mapping[str, Any]) -> None:
+    """Have everybody told whom the file names for such events; told again of the same ``cause``, they are once."""
+    notify = file.definition.document.get("notify")
+    if not notify:
+        return
+    event = cloud_event(
+        name,
+        event_id=f"{file.name}/{name}/{cause}",
+        tenant=file.definition.tenant,
+        workflow=file.definition.workflow,
+        subject=cause,
+        at=now,
+        data=data,
+    )
+    for message in letters(notify, name, event, now):
+        _keep(store, kept(message))
+
+
+def _keep(store: EventStore, letter: KeptLetter) -> None:
+    kept_letters(store).change(letter.message_id, lambda before: before or letter)
+
+
+def tell_absence(store: EventStore, file: Registered, fire: Fire, now: datetime) -> None:
+    """What should have happened did not."""
+    tell(store, file, "expect.missed", cause=fire.key, now=now, data={"trigger": fire.name, **fire.detail})
