@@ -24,6 +24,7 @@ SUFFIXES = {
     ".xz": "xz",
 }
 MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+_NOT_GZIP: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs call it an instance
 _PIECE = 1 << 20
 _LARGE_READ = 1 << 24
 _COMPRESSED_PIECE = 1 << 18
@@ -208,7 +209,7 @@ def _inflate(raw: _Counted, make: Callable[[], _Decompressor], codec: str) -> It
                 raise raw.damaged(codec, "it ends in the middle")
         try:
             out = engine.decompress(data, _PIECE)
-        except (isal_zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        except (_NOT_GZIP, OSError, lzma.LZMAError, EOFError) as error:
             raise raw.damaged(codec, str(error)) from None
         data = b""
         if out:
