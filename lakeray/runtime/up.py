@@ -24,6 +24,7 @@ from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.duties import Duties, DutiesOf
 from lakeray.runtime.durable.embedded import is_file, open_state
+from lakeray.runtime.durable.retention import keeping
 from lakeray.runtime.durable.triggers.duties import duties, register
 from lakeray.spec.model import Workflow
 from lakeray.state import EventStore
@@ -31,7 +32,7 @@ from lakeray.state import EventStore
 Register = Callable[[EventStore, Workflow, datetime], list[str]]
 """Makes known what begins runs of a workflow, as the file says it now; sentences about that."""
 REGISTERS: tuple[Register, ...] = (register,)
-DUTIES: tuple[DutiesOf, ...] = (duties,)
+DUTIES: tuple[DutiesOf, ...] = (duties, keeping)
 _LOOK_S = 0.5
 _ORCHESTRATORS_OF_A_CLUSTER = 2
 _LAST_ANSWER_S = 5.0
@@ -64,6 +65,7 @@ class Up:
     run_id: str = field(default_factory=lambda: f"lakeray-{uuid.uuid4().hex[:6]}")
     _stop: threading.Event = field(default_factory=threading.Event)
     _actors: list[Any] = field(default_factory=list)
+    _gates: Any = None
     _standing: dict[int, str] = field(default_factory=dict)
     _duties: list[str] = field(default_factory=list)
     _left: list[str] = field(default_factory=list)
@@ -84,7 +86,8 @@ class Up:
             duties = [duty for make in DUTIES for duty in make(store, self.now)]
             self._duties = [duty.name for duty in duties]
             self.cluster.connect()
-            gates = start_gate_controller(self.run_id)
+            gates = f"{self.run_id}-gates"
+            self._gates = start_gate_controller(gates)
             self._actors = start_orchestrators(self.settings, count, gates, grace_s=self.grace_s, name=self.run_id)
             for workflow in self.workflows:
                 self._register(store, workflow)
@@ -156,7 +159,7 @@ class Up:
                 ray.get(left, timeout=self.grace_s + AFTER_GRACE_S + _LAST_ANSWER_S)
         with suppress(RayError, LakerayError):
             self._look()
-        for actor in self._actors:
+        for actor in (*self._actors, self._gates):
             ray.kill(actor)
 
 

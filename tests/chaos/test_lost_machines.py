@@ -51,10 +51,12 @@ def goes_on(standing: Standing, before: int) -> bool:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
+    import ray
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield cluster
+    ray.shutdown()
     cluster.shutdown()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import lakeray
 from lakeray.config import Settings
 from lakeray.errors import ConfigError
 from lakeray.runtime.durable import journal
-from lakeray.workflow import events as e
+from lakeray.runtime.durable.embedded import open_state
+from lakeray.workflow.events import AttemptFailed, StepSucceeded
 from tests.integration.standing import Standing
 from tests.integration.steps_on_ray import HERE
 from tests.polling import eventually
@@ -32,6 +34,13 @@ def ray_lake() -> Iterator[Any]:
     lake._cluster.connect()
     yield lake
     lake.close()
+
+
+def named(title: str) -> bool:
+    """Whether Ray knows a task by this name, as its dashboard does."""
+    import ray
+
+    return any(event["cat"] == f"task::{title}" for event in ray.timeline())
 
 
 @pytest.fixture
@@ -70,13 +79,14 @@ steps:
     eventually(lambda: standing.state("run-many").steps["last"].status == "waiting", 60)
     eventually(lambda: standing.state("run-many").steps["deadly"].status == "succeeded", 60)
     steps = standing.state("run-many").steps
-    assert steps["warm"].output["title"] == "ray::many/run-many/warm"
+    assert steps["warm"].output["pid"] not in {os.getpid(), steps["reserved"].output["pid"]}
+    eventually(lambda: named("many/run-many/warm"), 20)
     assert steps["reserved"].output["title"] == "ray::many/run-many/reserved"
     assert steps["reserved"].output["resources"] == {"CPU": 0.5, "memory": 1000000}
     assert steps["deadly"].output == 2
     assert steps["beats"].output == {"row": 41}
     assert steps["open"].status == "succeeded"
-    died = [event for event in journal.history(standing.store, "run-many") if isinstance(event, e.AttemptFailed)]
+    died = [event for event in journal.history(standing.store, "run-many") if isinstance(event, AttemptFailed)]
     assert {(event.step, event.cause) for event in died} == {("deadly", "worker_died"), ("beats", "error")}
     assert standing.leave().left == ["run-many"]
     lines = [(each.get("run"), each.get("step"), each["event"]) for each in standing.said]
@@ -166,3 +176,23 @@ def test_several_orchestrators_over_a_file_are_refused(ray_lake: Any, tmp_path: 
     lake = lakeray.connect(settings=Settings(cpus=2, state=f"sqlite:///{tmp_path}/state.db"))
     with pytest.raises(ConfigError, match="2 orchestrators cannot share an embedded state"):
         lake.up(orchestrators=2).result(timeout=60)
+
+
+def test_a_run_in_the_foreground_reserves_what_its_steps_ask_for(ray_lake: Any, tmp_path: Path) -> None:
+    """The step is a task of its own; the other one is done here."""
+    file = tmp_path / "reserves.yaml"
+    file.write_text(f"""
+workflow: reserves
+steps:
+  reserved: {{python: "{HERE}:granted", resources: {{num_cpus: 2}}}}
+  here: {{python: "{HERE}:where"}}
+""")
+    state = f"sqlite:///{tmp_path}/state.db"
+    run = lakeray.connect(settings=Settings(cpus=2, state=state)).run(file)
+    assert run.result(timeout=60).state == "succeeded"
+    with open_state(state) as store:
+        history = journal.history(store, run.run_id)
+    steps = {event.step: event.output for event in history if isinstance(event, StepSucceeded)}
+    assert steps["here"]["pid"] == os.getpid()
+    assert steps["reserved"]["pid"] != os.getpid()
+    assert steps["reserved"]["resources"] == {"CPU": 2.0}

@@ -27,8 +27,8 @@ class GateController:
 
 
 def start_gate_controller(name: str) -> Any:
-    """The actor's handle, which Ray knows as ``name``-gates; Ray starts it again as often as it dies."""
+    """The actor's handle, which Ray knows by ``name``; Ray starts it again as often as it dies."""
     import ray
 
     actor: Any = ray.remote(GateController)
-    return actor.options(name=f"{name}-gates", num_cpus=0, max_restarts=-1, max_concurrency=VERDICTS_AT_ONCE).remote()
+    return actor.options(name=name, num_cpus=0, max_restarts=-1, max_concurrency=VERDICTS_AT_ONCE).remote()

@@ -13,6 +13,7 @@ import math
 import os
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lakeray.config import Settings
@@ -24,6 +25,7 @@ from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.embedded import absolute, is_file, open_state, owner_name
 from lakeray.runtime.durable.shared import News, SharedOrchestrator
+from lakeray.workflow.state import RunState
 
 _log = logging.getLogger(__name__)
 _LEAST_WARM = 2
@@ -34,11 +36,16 @@ AFTER_GRACE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which of how many orchestrators one is, whom it asks for verdicts, how long its work has to end."""
+    """Which of how many orchestrators one is, the name of the actor that it asks for verdicts, how long its work has to
+    end.
+
+    A name, as Ray holds arguments with handles in its object store, which a restart of the actor cannot rely on
+    (https://github.com/ray-project/ray/issues/53727).
+    """
 
     number: int
     of: int
-    gates: Any
+    gates: str
     grace_s: float
 
 
@@ -84,21 +91,20 @@ class OrchestratorActor:
             self._orchestrator.store.close()
 
     def _open(self) -> None:
-        """Go on trying: a store that is away for a moment may not end the actor for good."""
-        crew = self._crew()
+        """Go on trying: what is away for a moment, the store or the gates' actor, may not end the actor for good."""
         while not self._left.is_set():
             try:
-                store = open_state(self._settings.state)
-            except LakerayError as error:
-                self._why = error.message
-                _log.warning("the state cannot be opened: %s", error.message)
+                crew, store = self._crew(), open_state(self._settings.state)
+            except (LakerayError, ValueError) as error:
+                self._why = str(error)
+                _log.warning("it cannot begin yet: %s", error)
                 self._left.wait(_OPEN_AGAIN_S)
                 continue
             self._orchestrator = SharedOrchestrator(
                 store,
                 owner=self._owner,
                 clock=utc_now,
-                adopt=lambda _: RayWorkers(crew),
+                adopt=partial(_workers, crew),
                 number=self._place.number,
                 of=self._place.of,
                 fenced=self._exit,
@@ -107,12 +113,14 @@ class OrchestratorActor:
             return
 
     def _crew(self) -> Crew:
+        import ray
+
         slots, streams = Cluster(self._settings).slots, Streams()
         return Crew(
             settings=self._settings,
             streams=streams,
             warm=Warm(streams, max(_LEAST_WARM, math.ceil(slots / self._place.of))),
-            gates=self._place.gates,
+            gates=ray.get_actor(self._place.gates),
             grace_s=self._place.grace_s,
         )
 
@@ -122,7 +130,11 @@ class OrchestratorActor:
         os._exit(1)
 
 
-def start_orchestrators(settings: Settings, count: int, gates: Any, *, grace_s: float, name: str) -> list[Any]:
+def _workers(crew: Crew, _: RunState) -> RayWorkers:
+    return RayWorkers(crew)
+
+
+def start_orchestrators(settings: Settings, count: int, gates: str, *, grace_s: float, name: str) -> list[Any]:
     """Handles of ``count`` orchestrators, which Ray knows as ``name``-orchestrator-0 and so on."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -16,6 +16,7 @@ from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.beats import Beats
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.port import Job
+from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.spec.model import FROM_FILE, Workflow
 from lakeray.workflow.commands import Command, encode_command
 from lakeray.workflow.state import RunState, decode_state, encode_state
@@ -23,6 +24,7 @@ from lakeray.workflow.todo import Work
 
 _LOOK_S = 0.2
 _KEPT_WORKFLOWS = 64
+_THREADS = WarmThreads()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ def workers_of(state: RunState, settings: Settings) -> LocalWorkers:
         observer=beats,
         run_id=state.run_id,
     )
-    return LocalWorkers(bench=bench, beats=beats, clock=utc_now)
+    return LocalWorkers(bench=bench, beats=beats, clock=utc_now, threads=_THREADS)
 
 
 _WORKFLOWS: dict[tuple[str, str | None], Workflow] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 Heard = Callable[[bytes], None]
@@ -25,6 +26,11 @@ class Streams:
     def follow(self, stream: Any, heard: Heard, over: Over) -> None:
         """Have ``heard`` called for every item, then ``over`` once, with the error that ended the stream or None."""
         asyncio.run_coroutine_threadsafe(_follow(stream, heard, over), self._loop)
+
+    def answered(self, reference: Any, then: Callable[[Future[Any]], None]) -> None:
+        """Call ``then`` once what ``reference`` stands for is there, or will never be."""
+        asked: Future[Any] = reference.future()
+        asked.add_done_callback(lambda done: self._loop.call_soon_threadsafe(then, done))
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Call ``work`` in so many seconds."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,21 +16,37 @@ from typing import Any
 from lakeray.runtime.actors.order import Doing, Order
 from lakeray.runtime.actors.streams import Heard, Over, Streams
 
+_LISTEN_EVERY_S = 1.0
 Make = Callable[[], Any]
 """Starts one more process."""
 
 
 class StepWorker:
-    """The actor: does orders one after the other; ``stop`` is heard beside them."""
+    """The actor: does orders one after the other. ``heartbeats`` and ``stop`` are heard beside them.
+
+    What is said comes back in one answer, and what is said on the way when it is asked for: a stream costs twice as
+    much as the call.
+    """
 
     def __init__(self) -> None:
         self._doing: tuple[str, Doing] | None = None
+        self._said: list[bytes] = []
 
-    def do(self, order: Order) -> Iterator[bytes]:
-        """What is said of the order, see ``Doing``."""
+    def do(self, order: Order) -> list[bytes]:
+        """What is said of the order and was not asked for on the way, see ``Doing``."""
         doing = Doing(order)
         self._doing = order.work.key, doing
-        yield from doing.said()
+        for command in doing.said():
+            self._said.append(command)
+        return self._unsaid()
+
+    def heartbeats(self) -> list[bytes]:
+        """What was said since it was asked for last."""
+        return self._unsaid()
+
+    def _unsaid(self) -> list[bytes]:
+        said, self._said = self._said, []
+        return said
 
     def stop(self, key: str) -> None:
         """Ask the work with this key to end soon, if it is being done here."""
@@ -104,19 +121,36 @@ class Warm:
                     self._idle.append(self._make())
                     self._count += 1
                 call.worker = self._idle.pop()
-            stream = call.worker.do.options(num_returns="streaming", concurrency_group="do", name=call.title).remote(
-                call.order
-            )
-            self._streams.follow(stream, call.heard, partial(self._over, call))
+            worker = call.worker
+            answer = worker.do.options(concurrency_group="do", name=call.title).remote(call.order)
+            self._streams.answered(answer, partial(self._over, call))
+            self._streams.later(_LISTEN_EVERY_S, partial(self._listen, call, worker))
 
-    def _over(self, call: Call, error: BaseException | None) -> None:
+    def _listen(self, call: Call, worker: Any) -> None:
+        """Ask for signs of life of what takes longer."""
+        if call.worker is not worker:
+            return
+
+        def heard(said: Future[list[bytes]]) -> None:
+            if said.exception() is None:
+                for command in said.result():
+                    call.heard(command)
+
+        self._streams.answered(worker.heartbeats.options(concurrency_group="steer").remote(), heard)
+        self._streams.later(_LISTEN_EVERY_S, partial(self._listen, call, worker))
+
+    def _over(self, call: Call, answer: Future[list[bytes]]) -> None:
+        error = answer.exception()
         with self._lock:
             worker, call.worker = call.worker, None
             if error is None:
                 self._idle.append(worker)
             else:
                 self._count -= 1
-        if error is not None:  # nobody knows how it stands
+        if error is None:
+            for command in answer.result():
+                call.heard(command)
+        else:  # nobody knows how it stands
             import ray
 
             ray.kill(worker)

@@ -125,8 +125,6 @@ class SharedOrchestrator(Orchestrator):
             said = said_of(event)
             if said is not None:
                 self._tell(state, event.at, getattr(event, "step", None), said)
-        if self._adopt is not None and not held.attended and state.ended is None:
-            held.attended, held.workers_of = True, self._adopt  # begun through the inbox a moment ago
 
     def _tell(self, state: RunState, at: datetime, step: str | None, said: str) -> None:
         self._news.append(News(at=at, run_id=state.run_id, workflow=state.definition.workflow, step=step, said=said))

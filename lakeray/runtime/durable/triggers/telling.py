@@ -42,6 +42,15 @@ def undelivered(store: EventStore) -> Registers[KeptNotification]:
     return Registers(store, "deadletters/webhook/", KeptNotification, format_=FORMAT)
 
 
+def tell_again(store: EventStore, name: str, now: datetime) -> None:
+    """Have a dead letter handed over anew, from ``now`` on; with a death between, it stays dead beside that."""
+    dead = undelivered(store).get(name)
+    if dead is not None:
+        again = msgspec.structs.replace(dead, due_at=now, attempts=0, why=None)
+        pending(store).change(name, lambda before: before or again)
+        undelivered(store).change(name, lambda _: None)
+
+
 def kept(message: Message, *, why: str | None = None) -> KeptNotification:
     """A message as a register holds it."""
     return KeptNotification(
