@@ -14,6 +14,8 @@ from lakeray.spec.wrong import nearest, quoted
 LogFormat = Literal["text", "json"]
 ExecutorKind = Literal["auto", "tasks", "dataset", "inline"]
 
+ARCHIVE = ".lakeray/archive"
+"""Where runs go that leave the state, unless ``LAKERAY_ARCHIVE`` says so."""
 _MIN_TASK_MEMORY = 32 * 2**20
 _DEFAULTS = {
     "LAKERAY_STATE": "sqlite:///.lakeray/state.db",
@@ -25,6 +27,9 @@ _DEFAULTS = {
     "LAKERAY_POLL_INTERVAL": "1s",
     "LAKERAY_LOG_FORMAT": "text",
     "LAKERAY_METRICS_FILE": "",
+    "LAKERAY_RETENTION": "",
+    "LAKERAY_ARCHIVE": ARCHIVE,
+    "LAKERAY_POLICY": "",
     "LAKERAY_PRIVATE_HOSTS": "",
 }
 VARIABLES = (*_DEFAULTS, "LAKERAY_DEBUG", "LAKERAY_FAILPOINTS")
@@ -66,13 +71,23 @@ class Settings:
     """``LAKERAY_PRIVATE_HOSTS``: hosts, divided by commas, that webhooks may reach although their addresses are
     loopback, private or link-local. Default: none."""
 
+    retention_s: float | None = None
+    """``LAKERAY_RETENTION``: seconds after its end for which a run stays in the state, such as ``30d``; `lakeray up`
+    and `lakeray runs archive` keep to it. Default: for ever."""
+    archive: str = ARCHIVE
+    """``LAKERAY_ARCHIVE``: uri or local path where runs go that leave the state, as Parquet files. Default:
+    ``.lakeray/archive``."""
+    policy: str | None = None
+    """``LAKERAY_POLICY``: a YAML file that says which role may do what, for the conditions ``access_control`` of gates.
+    Default: none, and nobody may do anything."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """The settings that ``environ`` gives; empty variables are unset. Raises ConfigError naming the variable."""
         values = {name: environ.get(name, "").strip() or default for name, default in _DEFAULTS.items()}
         return cls(
             state=_state(values["LAKERAY_STATE"]),
-            catalog=_catalog(values["LAKERAY_CATALOG"]),
+            catalog=_place("LAKERAY_CATALOG", values["LAKERAY_CATALOG"]),
             task_memory_bytes=_task_memory(values["LAKERAY_TASK_MEMORY"]),
             cpus=_cpus(values["LAKERAY_CPUS"]),
             ray_address=_ray_address(values["LAKERAY_RAY_ADDRESS"]),
@@ -80,6 +95,9 @@ class Settings:
             executor=_one_of("LAKERAY_EXECUTOR", values, get_args(ExecutorKind)),
             log_format=_one_of("LAKERAY_LOG_FORMAT", values, get_args(LogFormat)),
             metrics_file=values["LAKERAY_METRICS_FILE"] or None,
+            retention_s=_retention(values["LAKERAY_RETENTION"]),
+            archive=_place("LAKERAY_ARCHIVE", values["LAKERAY_ARCHIVE"]),
+            policy=values["LAKERAY_POLICY"] or None,
             private_hosts=tuple(filter(None, (host.strip() for host in values["LAKERAY_PRIVATE_HOSTS"].split(",")))),
         )
 
@@ -102,13 +120,13 @@ def _state(value: str) -> str:
     raise _wrong("LAKERAY_STATE", f"no such address (it begins with {quoted(scheme[:20])})", hint)
 
 
-def _catalog(value: str) -> str:
+def _place(variable: str, value: str) -> str:
     from lakeray.spec.texts import SCHEMES
 
     scheme, separator, rest = value.partition("://")
     if separator and (scheme not in SCHEMES or not rest):
         hint = f"set it to a local path or a uri that begins with one of: {', '.join(f'{s}://' for s in SCHEMES)}"
-        raise _wrong("LAKERAY_CATALOG", quoted(value), hint)
+        raise _wrong(variable, quoted(value), hint)
     return value
 
 
@@ -149,6 +167,14 @@ def _poll_interval(value: str) -> float:
     if seconds < 0.01:  # noqa: PLR2004 - said in the hint
         raise _wrong("LAKERAY_POLL_INTERVAL", quoted(value), hint)
     return seconds
+
+
+def _retention(value: str) -> float | None:
+    try:
+        return parse_duration(value) if value else None
+    except ValueError:
+        hint = "set it to a duration such as 30d, or leave it out to keep runs for ever"
+        raise _wrong("LAKERAY_RETENTION", quoted(value), hint) from None
 
 
 def _one_of(variable: str, values: Mapping[str, str], allowed: tuple[str, ...]) -> Any:

@@ -118,7 +118,7 @@ TRIGGERS = {
     "after_fire_kept": "it is decided that a run begins, it was not asked for",
     "before_fire_sent": "a run is about to be asked for, nothing is stored",
     "after_fire_sent": "a run was asked for, others of the same look were not",
-    "letter_handed_over": "an address was told of something, which is in the outbox still",
+    "notification_sent": "an address was told of something, which is in the outbox still",
     "after_queue_read": "what a queue told is kept, its messages are in the queue still",
     "after_ends_told": "triggers were told of ended runs, the feed's position is not kept",
 }

@@ -34,11 +34,13 @@ from lakeray.runtime.background import Background
 from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.doctor import Check, examine
+from lakeray.runtime.durable.deadletters import DeadLettersOf
 from lakeray.runtime.durable.run import DurableRun, narrowed
 from lakeray.runtime.durable.runs import RunsOf
 from lakeray.runtime.durable.triggers.backfill_runs import BackfillRun, BackfillsOf
 from lakeray.runtime.durable.triggers.manage import SchedulesOf
 from lakeray.runtime.durable.triggers.posting import post_notice
+from lakeray.runtime.durable.views import OfState
 from lakeray.runtime.executors import executor
 from lakeray.runtime.quarantine import Import, QuarantineOf
 from lakeray.runtime.run import WorkflowRun, watchable
@@ -84,7 +86,7 @@ class LakeTable(TableOf):
         return ProfileReport.model_validate(self.look().model_dump())
 
 
-class Lake:
+class Lake(OfState):
     """Every operation on a lake. Files are workflow files (a path) or workflows that are loaded already.
 
     Errors are those of ``lakeray.errors``; a file with mistakes raises SpecError with all of them, before anything
@@ -155,9 +157,12 @@ class Lake:
     @property
     def runs(self) -> RunsOf[Run]:
         """All runs of the state (`LAKERAY_STATE`): to look at, to steer, to go on with."""
-        return RunsOf(
-            state=self._settings.state, principal=getpass.getuser(), now=utc_now, new=self._durable, start=Run
-        )
+        return RunsOf(settings=self._settings, principal=getpass.getuser(), now=utc_now, new=self._durable, start=Run)
+
+    @property
+    def deadletters(self) -> DeadLettersOf[Run]:
+        """Work that was given up: steps that killed their workers, what could not be undone."""
+        return DeadLettersOf(state=self._settings.state, runs=self.runs)
 
     @property
     def schedules(self) -> SchedulesOf:

@@ -9,10 +9,12 @@ from typer.core import TyperGroup
 
 from lakeray.cli import (
     backfill,
+    deadletters,
     demo,
     environment,
     keys,
     ledger,
+    limits,
     look,
     outputs,
     quarantine,
@@ -54,6 +56,9 @@ _ORDER = (
     "run",
     "up",
     "runs",
+    "pools",
+    "breakers",
+    "deadletters",
     "schedules",
     "backfill",
     "ledger",
@@ -102,6 +107,9 @@ app.command("discover", rich_help_panel=IMPORT)(look.discover)
 app.command("demo", rich_help_panel=IMPORT)(demo.demo)
 app.command("up", rich_help_panel=IMPORT)(up.up)
 app.add_typer(runs.app, name="runs", rich_help_panel=IMPORT)
+app.add_typer(limits.pools, name="pools", rich_help_panel=IMPORT)
+app.add_typer(limits.breakers, name="breakers", rich_help_panel=IMPORT)
+app.add_typer(deadletters.app, name="deadletters", rich_help_panel=IMPORT)
 app.add_typer(schedules.app, name="schedules", rich_help_panel=IMPORT)
 app.add_typer(backfill.app, name="backfill", rich_help_panel=IMPORT)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=LOOK)

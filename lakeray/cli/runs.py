@@ -17,7 +17,7 @@ from lakeray.cli import lakes, views
 from lakeray.cli.options import Json, Limit
 from lakeray.cli.reply import Reply
 from lakeray.cli.run import LogFormat, ReportFormat, exit_code, going_on, observer_for, reply_to, watched
-from lakeray.observability.figures import duration
+from lakeray.observability.figures import counted, duration
 from lakeray.reports.documents import plain
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ Roles = Annotated[
     list[str] | None,
     typer.Option("--role", metavar="ROLE", help="A role of whoever answers. Default: those that the gate asks for."),
 ]
+Archive = Annotated[
+    str | None, typer.Option("--archive", metavar="URI", help="Look into an archive of `runs archive` instead.")
+]
 _LONGEST = 100
 _ENDED = ("succeeded", "failed", "cancelled")
 
@@ -47,6 +50,7 @@ def list_runs(
     workflow: Annotated[str | None, typer.Option("--workflow", metavar="NAME", help="Only of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only of this tenant.")] = None,
     since: Annotated[datetime | None, typer.Option("--since", metavar="TIME", help="Begun since then (UTC).")] = None,
+    archive: Archive = None,
     limit: Limit = 20,
     json: Json = False,
 ) -> Reply:
@@ -56,7 +60,10 @@ def list_runs(
     """
     begun = since.replace(tzinfo=UTC) if since is not None else None
     with lakes.opened() as lake:
-        lines = lake.runs.list(state=state, workflow=workflow, tenant=tenant, since=begun, limit=limit)
+        if archive is not None:
+            lines = lake.runs.archived(archive, since=begun, limit=limit, state=state, workflow=workflow, tenant=tenant)
+        else:
+            lines = lake.runs.list(state=state, workflow=workflow, tenant=tenant, since=begun, limit=limit)
     rows = [_row(line) for line in lines]
     return Reply(document={"runs": plain(lines)}, view=views.grid(rows) if rows else views.quiet("No run."))
 
@@ -74,13 +81,13 @@ def _row(line: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(run: RunId, *, json: Json = False) -> Reply:
+def show(run: RunId, *, archive: Archive = None, json: Json = False) -> Reply:
     """Show how a run stands: its steps, what its gates found, whom it waits for.
 
     [dim]lakeray runs show run-1a2b3c4d5e6f[/dim]
     """
     with lakes.opened() as lake:
-        summary = lake.runs.show(run)
+        summary = lake.runs.show(run, archive=archive)
     return _shown(summary)
 
 
@@ -160,6 +167,7 @@ def report(
     run: RunId,
     *,
     format_: Annotated[ReportFormat, typer.Option("--format", help="Format of the report.")] = ReportFormat.text,
+    archive: Archive = None,
     json: Json = False,
 ) -> Reply:
     """Print the report of a run, from its history.
@@ -167,9 +175,42 @@ def report(
     [dim]lakeray runs report run-1a2b3c4d5e6f --format html[/dim]
     """
     with lakes.opened() as lake:
-        summary = lake.runs.show(run)
+        summary = lake.runs.show(run, archive=archive)
     reply = reply_to(summary, report=format_, output=None, continuous=False)
     return Reply(document=reply.document, view=reply.view, aside=reply.aside)
+
+
+@app.command()
+def archive(
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Since their end, as in 30d. Default: LAKERAY_RETENTION."),
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="URI", help="Where to. Default: LAKERAY_ARCHIVE.")
+    ] = None,
+    json: Json = False,
+) -> Reply:
+    """Write runs that ended long ago to Parquet files; forget them.
+
+    Stopped anywhere, do it again: nothing is lost.
+
+    [dim]lakeray runs archive --older-than 30d --into s3://acme-lake/runs[/dim]
+    """
+    with lakes.opened() as lake:
+        kept_s = _age(older_than) if older_than is not None else None
+        done = lake.runs.archive(older_than_s=kept_s, into=into)
+    return Reply(document={"archived": plain(done)}, view=views.good(f"{counted(done.runs, 'run')} → {done.into}"))
+
+
+def _age(text: str) -> float:
+    from lakeray.spec.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from error
 
 
 @app.command("replay-check")
@@ -193,7 +234,7 @@ def approve(
 
     [dim]lakeray runs approve run-1a2b3c4d5e6f --gate release --comment "checked"[/dim]
     """
-    return _steered(lambda lake: lake.runs.approve(run, gate=gate, comment=comment, by=by, roles=role or None))
+    return steered(lambda lake: lake.runs.approve(run, gate=gate, comment=comment, by=by, roles=role or None))
 
 
 @app.command()
@@ -204,7 +245,7 @@ def reject(
 
     [dim]lakeray runs reject run-1a2b3c4d5e6f --comment "wrong month"[/dim]
     """
-    return _steered(lambda lake: lake.runs.reject(run, gate=gate, comment=comment, by=by, roles=role or None))
+    return steered(lambda lake: lake.runs.reject(run, gate=gate, comment=comment, by=by, roles=role or None))
 
 
 @app.command()
@@ -213,7 +254,7 @@ def resume(run: RunId, *, json: Json = False) -> Reply:
 
     [dim]lakeray runs resume run-1a2b3c4d5e6f[/dim]
     """
-    return _steered(lambda lake: lake.runs.resume(run))
+    return steered(lambda lake: lake.runs.resume(run))
 
 
 @app.command()
@@ -227,7 +268,7 @@ def retry(
 
     [dim]lakeray runs retry run-1a2b3c4d5e6f[/dim]
     """
-    return _steered(lambda lake: lake.runs.retry(run, from_step=from_step))
+    return steered(lambda lake: lake.runs.retry(run, from_step=from_step))
 
 
 @app.command()
@@ -248,7 +289,7 @@ def fork(
     def steer(lake: Lake) -> Run | RunSummary:
         return lake.runs.fork(run, from_step=from_step, workflow=lake.validate(file) if file else None)
 
-    return _steered(steer)
+    return steered(steer)
 
 
 @app.command()
@@ -257,7 +298,7 @@ def pause(run: RunId, *, reason: Reason = None, json: Json = False) -> Reply:
 
     [dim]lakeray runs pause run-1a2b3c4d5e6f[/dim]
     """
-    return _ended_well(_steered(lambda lake: lake.runs.pause(run, reason=reason)))
+    return _ended_well(steered(lambda lake: lake.runs.pause(run, reason=reason)))
 
 
 @app.command()
@@ -266,7 +307,7 @@ def cancel(run: RunId, *, reason: Reason = None, json: Json = False) -> Reply:
 
     [dim]lakeray runs cancel run-1a2b3c4d5e6f --reason "wrong source"[/dim]
     """
-    return _ended_well(_steered(lambda lake: lake.runs.cancel(run, reason=reason)))
+    return _ended_well(steered(lambda lake: lake.runs.cancel(run, reason=reason)))
 
 
 @app.command()
@@ -275,10 +316,10 @@ def terminate(run: RunId, *, reason: Reason = None, json: Json = False) -> Reply
 
     [dim]lakeray runs terminate run-1a2b3c4d5e6f[/dim]
     """
-    return _ended_well(_steered(lambda lake: lake.runs.terminate(run, reason=reason)))
+    return _ended_well(steered(lambda lake: lake.runs.terminate(run, reason=reason)))
 
 
-def _steered(steer: Callable[[Lake], Run | RunSummary]) -> Reply:
+def steered(steer: Callable[[Lake], Run | RunSummary]) -> Reply:
     """Drive the run here with its progress and print its report; or say how it stands with its owner."""
     from lakeray.runtime.summary import RunSummary
 

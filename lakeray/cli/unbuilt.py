@@ -11,7 +11,6 @@ from lakeray.errors import NotBuiltError
 
 COMMANDS = MappingProxyType(
     {
-        "deadletters": ("redrive what could not be delivered", "deliveries themselves are not built yet either"),
         "catalog": ("query the catalog", "`lakeray discover FILE --register` already fills it"),
         "lineage": ("show where data comes from", "`lakeray ledger show FILE` knows each object of a table"),
         "policy": ("manage access policies", "there is no control API yet that would need one"),

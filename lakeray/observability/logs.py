@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import Processor
 
 from lakeray.observability.figures import per_second
+from lakeray.observability.runs import RUNS
 from lakeray.observability.tally import Committed, Ended, Tally, TallyObserver
 from lakeray.observability.visible import visible, without_credentials
 
@@ -28,9 +29,9 @@ _CHATTY = ("ray", "botocore", "aiobotocore", "s3fs", "adlfs", "azure", "urllib3"
 def configure(*, format: Format = "text", level: str = "info", stream: TextIO | None = None) -> None:  # noqa: A002
     """Send structlog's and the standard library's records to ``stream`` (standard error) from ``level`` on.
 
-    Every record carries what is bound with ``structlog.contextvars`` (workflow, step, batch). Libraries below lakeray
-    speak only from warnings on. Values of fields that are named like secrets, or credentials inside urls, are not
-    written.
+    Every record carries what is bound with ``structlog.contextvars`` (workflow, run, step, attempt). Libraries below
+    lakeray speak only from warnings on. Values of fields that are named like secrets, or credentials inside urls, are
+    not written.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -52,6 +53,7 @@ def configure(*, format: Format = "text", level: str = "info", stream: TextIO | 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(RUNS).setLevel(logging.NOTSET if format == "json" else logging.CRITICAL)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
@@ -89,7 +91,7 @@ def redact(_: object, __: str, record: MutableMapping[str, Any]) -> MutableMappi
 
 
 def _message_first(_: object, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    order = ("timestamp", "level", "event", "workflow", "step", "batch")
+    order = ("timestamp", "level", "event", "workflow", "run", "step", "attempt", "batch", "progress", "trace_id")
     return {key: record[key] for key in order if key in record} | {k: v for k, v in record.items() if k not in order}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,7 +74,26 @@ class Items:
     items: list[tuple[str, list[str], str, Tone]]
 
 
-Block = Heading | Note | Figures | Facts | Grid | Bars | Split | Items
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A step of a graph: ``after`` are those before it, ``said`` its state in a word or two."""
+
+    name: str
+    said: str
+    tone: Tone
+    after: tuple[str, ...] = ()
+    critical: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """Steps and their order, each behind those that it comes after; formats without drawing leave it out."""
+
+    title: str
+    nodes: list[Node]
+
+
+Block = Heading | Note | Figures | Facts | Grid | Bars | Split | Items | Graph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,3 +102,9 @@ class Section:
 
     name: str
     blocks: list[Block]
+
+
+def remarked(headers: list[str], rows: list[list[str]], *, numeric: frozenset[int], tones: Sequence[Tone] = ()) -> Grid:
+    """A grid whose last column, the remarks, is left out when there are none."""
+    keep = len(headers) if any(row[-1] for row in rows) else len(headers) - 1
+    return Grid(headers=headers[:keep], rows=[row[:keep] for row in rows], numeric=numeric, tones=list(tones))

@@ -8,9 +8,10 @@ from operator import add
 
 from lakeray.importer.recording.summary import ImportSummary, Rows
 from lakeray.observability.figures import counted, duration, per_second
-from lakeray.reports import advice, remedies
+from lakeray.reports import advice, remedies, run_advice
 from lakeray.reports.model import (
     AlignmentSection,
+    ConditionLine,
     ErrorLine,
     ErrorsSection,
     Head,
@@ -23,8 +24,10 @@ from lakeray.reports.model import (
     Report,
     SecuritySection,
     StepLine,
+    UndoLine,
     WorkflowSection,
 )
+from lakeray.reports.paths import critical_path
 from lakeray.runtime.summary import RunSummary, StepSummary
 
 LAST_BATCHES = 20
@@ -38,6 +41,7 @@ def build_report(summary: RunSummary) -> Report:
     """All seven sections, whatever the workflow holds; never fails for a summary that is valid."""
     imports = [step.imported for step in summary.steps if step.imported is not None]
     errors = _errors(summary, imports)
+    path = critical_path(summary.steps, summary.started_at)
     return Report(
         run=_head(summary, imports),
         import_=_import(imports, errors),
@@ -50,12 +54,19 @@ def build_report(summary: RunSummary) -> Report:
             checks=_lines(summary, "validate"),
         ),
         workflow=WorkflowSection(
-            state=summary.state, steps=[_line(step) for step in summary.steps], notes=list(summary.notes)
+            state=summary.state,
+            steps=[_line(step) for step in summary.steps],
+            notes=list(summary.notes),
+            tolerated=list(summary.tolerated),
         ),
         errors=errors,
         performance=PerformanceSection(
             metrics=[_metrics(imported) for imported in imports],
-            recommendations=[found for imported in imports for found in advice.recommendations(imported)],
+            critical_path=path if len(summary.steps) > 1 else [],
+            recommendations=[
+                *(found for imported in imports for found in advice.recommendations(imported)),
+                *run_advice.recommendations(summary, path),
+            ],
         ),
         security=_security(summary, imports),
     )
@@ -80,7 +91,10 @@ def _headline(summary: RunSummary, imports: list[ImportSummary]) -> str:
     written = sum(imported.rows.written for imported in imports)
     batches = sum(imported.batch_count for imported in imports)
     tables = len({imported.table_uri for imported in imports})
-    if not imports or (summary.state == "failed" and not batches):
+    if summary.steps and not any(step.kind == "import" for step in summary.steps):
+        good = sum(step.state == "succeeded" for step in summary.steps)
+        done = f"{good} of {counted(len(summary.steps), 'step')} succeeded"
+    elif not imports or (summary.state == "failed" and not batches):
         done = "nothing was imported"
     elif not batches and not written:
         done = "nothing new to import"
@@ -169,11 +183,22 @@ def _line(step: StepSummary) -> StepLine:
         duration_s=step.duration_s,
         error=step.error.message if step.error else None,
         done=step.maintained.done if step.maintained else step.said,
+        after=list(step.after),
+        waited_s={name: seconds for name, seconds in step.spent_s.items() if name != "at work"},
+        conditions=[
+            ConditionLine(
+                condition=found.path,
+                found=found.said,
+                **found.model_dump(include={"kind", "verdict", "at", "values", "policy_revision"}),
+            )
+            for found in step.conditions
+        ],
+        undone=UndoLine(**step.undone.model_dump()) if step.undone is not None else None,
     )
 
 
 def _errors(summary: RunSummary, imports: list[ImportSummary]) -> ErrorsSection:
-    every = [*summary.errors, *(step.error for step in summary.steps if step.error)]
+    every = [*(step.error for step in summary.steps if step.error), *summary.errors]
     # The same failure is reported by its step, then by the run: one line is enough.
     distinct = {(error.code, error.message): error for error in reversed(every)}
     lines = [

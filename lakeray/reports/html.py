@@ -6,10 +6,12 @@ from functools import cache
 from importlib.resources import files
 
 from lakeray.observability.figures import count, percent
-from lakeray.reports.blocks import Bars, Block, Facts, Figures, Grid, Heading, Items, Note, Split
+from lakeray.reports.blocks import Bars, Block, Facts, Figures, Graph, Grid, Heading, Items, Note, Split
+from lakeray.reports.drawing import draw
 from lakeray.reports.markup import Markup, element, joined, trusted
 from lakeray.reports.model import Report
-from lakeray.reports.outline import outline, state_tone
+from lakeray.reports.outline import outline
+from lakeray.reports.steps import state_tone
 
 # No script, no request of any kind, whatever a name in the report may try.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -81,6 +83,8 @@ def _draw(block: Block) -> Markup:  # noqa: PLR0911 - one return a shape
         return _bars(block)
     if isinstance(block, Split):
         return _split(block)
+    if isinstance(block, Graph):
+        return draw(block)
     return _items(block)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -87,8 +88,30 @@ class ImportSection(Summary):
     steps: list[ImportStep]
 
 
+class ConditionLine(Summary):
+    """What one condition of a gate found, as it was written down: ``values`` are what it rests on."""
+
+    condition: str
+    kind: str
+    verdict: str
+    found: str
+    at: datetime
+    values: dict[str, Any] = Field(default_factory=dict)
+    policy_revision: str | None = None
+
+
+class UndoLine(Summary):
+    """How a step's effects were taken back: ``undone``, ``undoing`` or ``failed``."""
+
+    state: str
+    attempts: int
+    said: str
+
+
 class StepLine(Summary):
-    """One step of the run; ``error`` is its message, ``done`` what upkeep did."""
+    """One step of the run, which came ``after`` others; ``error`` is its message, ``done`` what upkeep did or a gate
+    found. ``waited_s`` are seconds in which it was not at work, by what it waited for. ``conditions`` are a gate's.
+    """
 
     name: str
     kind: str
@@ -97,6 +120,10 @@ class StepLine(Summary):
     duration_s: float
     error: str | None = None
     done: list[str] = Field(default_factory=list)
+    after: list[str] = Field(default_factory=list)
+    waited_s: dict[str, float] = Field(default_factory=dict)
+    conditions: list[ConditionLine] = Field(default_factory=list)
+    undone: UndoLine | None = None
 
 
 class IntegrationSection(Summary):
@@ -114,11 +141,12 @@ class AlignmentSection(Summary):
 
 
 class WorkflowSection(Summary):
-    """Every step with its state."""
+    """Every step with its state. ``tolerated`` failed and were allowed to."""
 
     state: str
     steps: list[StepLine]
     notes: list[str]
+    tolerated: list[str] = Field(default_factory=list)
 
 
 class ErrorLine(Summary):
@@ -175,10 +203,19 @@ class Recommendation(Summary):
     advice: str
 
 
+class PathStep(Summary):
+    """A step on the critical path: its share of the run's length, and what of its time was waiting."""
+
+    step: str
+    duration_s: float
+    waits_s: dict[str, float] = Field(default_factory=dict)
+
+
 class PerformanceSection(Summary):
-    """Metrics of every import step, then what they recommend."""
+    """Metrics of every import step, the steps that the run's length hangs on, then what they recommend."""
 
     metrics: list[Metrics]
+    critical_path: list[PathStep] = Field(default_factory=list)
     recommendations: list[Recommendation]
 
 

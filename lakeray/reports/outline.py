@@ -7,20 +7,37 @@ from collections.abc import Callable, Iterator, Sequence
 from lakeray.importer.recording.summary import BatchSummary, Rows
 from lakeray.observability.figures import count, counted, duration, percent, size
 from lakeray.observability.visible import visible
-from lakeray.reports.blocks import Bars, Block, Facts, Figures, Grid, Heading, Items, Note, Section, Split, Tone
-from lakeray.reports.model import SECTIONS, ImportStep, ProblemLine, Recommendation, Report, StepLine
+from lakeray.reports.blocks import (
+    Bars,
+    Block,
+    Facts,
+    Figures,
+    Grid,
+    Heading,
+    Items,
+    Note,
+    Section,
+    Split,
+    Tone,
+    remarked,
+)
+from lakeray.reports.model import (
+    SECTIONS,
+    ImportStep,
+    Metrics,
+    PathStep,
+    ProblemLine,
+    Recommendation,
+    Report,
+    StepLine,
+)
+from lakeray.reports.steps import WORTH_A_WORD_S, steps_grid, workflow_blocks
 
-_STATE_TONE: dict[str, Tone] = {"succeeded": "good", "failed": "bad", "cancelled": "warn", "waiting": "warn"}
 _OUTCOME_TONE: dict[str, Tone] = {"failed": "bad", "poison": "bad", "partly_loaded": "warn"}
 _OUTCOMES = ("loaded", "partly_loaded", "skipped", "superseded", "failed", "poison")
 _SHOWN_PROBLEMS = 20
 _SHOWN_WARNINGS = 3
 _LONGEST = 400
-
-
-def state_tone(state: str) -> Tone:
-    """How a state of a run or a step feels."""
-    return _STATE_TONE.get(state, "plain")
 
 
 def outline(report: Report) -> list[Section]:
@@ -29,7 +46,7 @@ def outline(report: Report) -> list[Section]:
         "import": _import,
         "integration": lambda r: _lines_or_note(r.integration.note, r.integration.targets),
         "alignment": lambda r: _lines_or_note(r.alignment.note, r.alignment.checks),
-        "workflow": _workflow,
+        "workflow": lambda r: [*workflow_blocks(r), *map(_note, r.workflow.notes)],
         "errors": _errors,
         "performance": _performance,
         "security": _security,
@@ -167,13 +184,7 @@ def _batches(step: ImportStep) -> Grid:
     left_out = step.batches_total - len(step.batches)
     if left_out:
         rows.insert(0, ["…", *[""] * 6, f"{counted(left_out, 'earlier batch', 'earlier batches')}"])
-    return _grid(headers, rows, numeric=frozenset(range(7)))
-
-
-def _grid(headers: list[str], rows: list[list[str]], *, numeric: frozenset[int], tones: Sequence[Tone] = ()) -> Grid:
-    """A grid whose last column, the remarks, is left out when there are none."""
-    keep = len(headers) if any(row[-1] for row in rows) else len(headers) - 1
-    return Grid(headers=headers[:keep], rows=[row[:keep] for row in rows], numeric=numeric, tones=list(tones))
+    return remarked(headers, rows, numeric=frozenset(range(7)))
 
 
 def _batch(batch: BatchSummary) -> list[str]:
@@ -192,32 +203,7 @@ def _batch(batch: BatchSummary) -> list[str]:
 
 
 def _lines_or_note(note: str | None, lines: list[StepLine]) -> list[Block]:
-    return [Note(text=note)] if note else [_steps(lines)]
-
-
-def _steps(lines: list[StepLine]) -> Grid:
-    return _grid(
-        ["step", "kind", "state", "attempts", "took", ""],
-        [
-            [
-                visible(line.name),
-                visible(line.kind),
-                line.state,
-                str(line.attempts),
-                duration(line.duration_s),
-                visible(line.error or "; ".join(line.done), _LONGEST),
-            ]
-            for line in lines
-        ],
-        numeric=frozenset({3, 4}),
-        tones=[state_tone(line.state) for line in lines],
-    )
-
-
-def _workflow(report: Report) -> list[Block]:
-    section = report.workflow
-    blocks: list[Block] = [_steps(section.steps)] if section.steps else [Note(text="No step ran.")]
-    return [*blocks, *map(_note, section.notes)]
+    return [Note(text=note)] if note else [steps_grid(lines)]
 
 
 def _note(text: str) -> Note:
@@ -265,8 +251,29 @@ def _problem(line: ProblemLine) -> str:
 
 def _performance(report: Report) -> list[Block]:
     section = report.performance
-    if not section.metrics:
-        return [Note(text="Nothing was measured.")]
+    blocks: list[Block] = []
+    if section.metrics:
+        blocks.append(_metrics(section.metrics))
+    for found in section.metrics:
+        if found.phases_s:
+            bars = [(visible(name), spent, duration(spent)) for name, spent in found.phases_s.items()]
+            blocks.append(Bars(title=f"{visible(found.step)}, where the time went", bars=bars))
+    if section.critical_path:
+        bars = [(visible(each.step), each.duration_s, _share(each)) for each in section.critical_path]
+        blocks.append(Bars(title="critical path, the steps that the run's length hangs on", bars=bars))
+    if section.recommendations:
+        blocks.append(_advice(section.recommendations))
+    elif blocks:
+        blocks.append(Note(text="Nothing to recommend."))
+    return blocks or [Note(text="Nothing was measured.")]
+
+
+def _share(each: PathStep) -> str:
+    waits = [f"{duration(s)} {name}" for name, s in each.waits_s.items() if s >= WORTH_A_WORD_S]
+    return duration(each.duration_s) + (f" ({', '.join(waits)})" if waits else "")
+
+
+def _metrics(metrics: Sequence[Metrics]) -> Grid:
     rows = [
         [
             visible(found.step),
@@ -276,19 +283,10 @@ def _performance(report: Report) -> list[Block]:
             size(found.mean_object_bytes) if found.mean_object_bytes else "-",
             size(found.mean_file_bytes) if found.mean_file_bytes else "-",
         ]
-        for found in section.metrics
+        for found in metrics
     ]
     headers = ["step", "took", "rows", "bytes", "mean object", "mean file"]
-    blocks: list[Block] = [Grid(headers=headers, rows=rows, numeric=frozenset(range(1, 6)))]
-    for found in section.metrics:
-        if found.phases_s:
-            bars = [(visible(name), spent, duration(spent)) for name, spent in found.phases_s.items()]
-            blocks.append(Bars(title=f"{visible(found.step)}, where the time went", bars=bars))
-    if section.recommendations:
-        blocks.append(_advice(section.recommendations))
-    else:
-        blocks.append(Note(text="Nothing to recommend."))
-    return blocks
+    return Grid(headers=headers, rows=rows, numeric=frozenset(range(1, 6)))
 
 
 def _advice(found: Sequence[Recommendation]) -> Items:

@@ -48,11 +48,15 @@ BY_OUTCOME = MappingProxyType(
 """Advice by the ledger's outcome of an object."""
 
 DEFAULT = "Run again; if it stays, report it with this report."
+OF_A_FUNCTION = (
+    "It came out of the step's own function: correct that, or what it calls, then `lakeray runs retry RUN` goes on."
+)
+"""Advice about errors that a function of the user raised."""
 
 
 def for_code(code: str, hint: str | None) -> str:
-    """The error's own hint, or what to do about errors of its kind."""
-    return hint or BY_CODE.get(code, DEFAULT)
+    """The error's own hint, or what to do about errors of its kind; the code of a user's error is its class."""
+    return hint or BY_CODE.get(code) or (OF_A_FUNCTION if code[:1].isupper() else DEFAULT)
 
 
 def for_outcome(outcome: str) -> str:

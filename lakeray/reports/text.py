@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lakeray.observability.visible import visible
-from lakeray.reports.blocks import Bars, Block, Facts, Figures, Grid, Heading, Items, Note, Split, Tone
+from lakeray.reports.blocks import Bars, Block, Facts, Figures, Graph, Grid, Heading, Items, Note, Split, Tone
 from lakeray.reports.model import Report
-from lakeray.reports.outline import outline, state_tone
+from lakeray.reports.outline import outline
+from lakeray.reports.steps import state_tone
 
 _STYLE: dict[Tone, str] = {"plain": "", "good": "green", "warn": "yellow", "bad": "red"}
 _MARK: dict[Tone, str] = {"plain": "·", "good": "✓", "warn": "!", "bad": "✗"}
@@ -32,7 +33,7 @@ def renderable(report: Report) -> RenderableType:
         title = Text(f"{section.name} ", style="bold")
         parts += [Text(""), Rule(title, align="left", style="bright_black", characters="─")]
         for index, block in enumerate(section.blocks):
-            if isinstance(block, Split):  # the fact "rows" says the same in figures
+            if isinstance(block, Split | Graph):  # the facts, or the grid of steps, say the same
                 continue
             if index and isinstance(block, Heading | Grid | Bars | Items):
                 parts.append(Text(""))

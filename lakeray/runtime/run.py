@@ -18,6 +18,7 @@ from lakeray.importer.loop import ImportLoop
 from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.summary import ImportSummary
 from lakeray.observability.progress import Observer
+from lakeray.observability.runs import about_run
 from lakeray.runtime.bench import Bench, error_summary, ignored, unexpected, utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.protection import protections, resolved_keys
@@ -78,7 +79,8 @@ class WorkflowRun:
         except LakerayError as error:
             self._done[names[0]] = self._failed(names[0], error)
         if not self._done:
-            (self._watch if self.continuous else self._once)(names)
+            with about_run(self.run_id, workflow=self.workflow.workflow, tenant=self.workflow.tenant):
+                (self._watch if self.continuous else self._once)(names)
         self._state = self._final_state()
         return self.summary()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -44,24 +44,51 @@ class NeedSummary(Summary):
     until: datetime | None = None
 
 
+class ConditionSummary(Summary):
+    """What one condition of a gate saw, as it was written down then. ``path`` is its place in the gate."""
+
+    path: str
+    kind: str
+    verdict: str
+    said: str
+    at: datetime
+    values: dict[str, Any] = Field(default_factory=dict)
+    policy_revision: str | None = None
+
+
+class UndoSummary(Summary):
+    """How a step's effects were taken back, or why they could not be."""
+
+    state: Literal["undone", "undoing", "failed"]
+    attempts: int = 1
+    said: str = ""
+
+
 class StepSummary(Summary):
-    """One step of a run. ``said`` are sentences about what a gate found."""
+    """One step of a run, which came ``after`` others. ``said`` are sentences about what a gate found, ``conditions``
+    the evidence behind them. ``spent_s`` are the seconds of its life by what it did, the longest first.
+    """
 
     name: str
     kind: str
     state: State
     attempts: int = 1
+    after: list[str] = Field(default_factory=list)
     started_at: datetime | None = None
+    ended_at: datetime | None = None
     duration_s: float = 0.0
+    spent_s: dict[str, float] = Field(default_factory=dict)
     imported: ImportSummary | None = None
     maintained: MaintainSummary | None = None
     said: list[str] = Field(default_factory=list)
+    conditions: list[ConditionSummary] = Field(default_factory=list)
+    undone: UndoSummary | None = None
     error: ErrorSummary | None = None
 
 
 class RunSummary(Summary):
-    """One run of a workflow. ``needs`` are people that it waits for. ``security`` holds audit lines such as which
-    secret references were resolved (never their values).
+    """One run of a workflow. ``needs`` are people that it waits for, ``tolerated`` steps that failed and were allowed
+    to. ``security`` holds audit lines such as which secret references were resolved (never their values).
     """
 
     run_id: str
@@ -75,4 +102,5 @@ class RunSummary(Summary):
     notes: list[str] = Field(default_factory=list)
     security: list[str] = Field(default_factory=list)
     needs: list[NeedSummary] = Field(default_factory=list)
+    tolerated: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)

@@ -24,6 +24,7 @@ from lakeray.runtime.bench import utc_now
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.duties import Duties, DutiesOf
 from lakeray.runtime.durable.embedded import is_file, open_state
+from lakeray.runtime.durable.retention import keeping
 from lakeray.runtime.durable.triggers.duties import duties, register
 from lakeray.spec.model import Workflow
 from lakeray.state import EventStore
@@ -31,7 +32,7 @@ from lakeray.state import EventStore
 Register = Callable[[EventStore, Workflow, datetime], list[str]]
 """Makes known what begins runs of a workflow, as the file says it now; sentences about that."""
 REGISTERS: tuple[Register, ...] = (register,)
-DUTIES: tuple[DutiesOf, ...] = (duties,)
+DUTIES: tuple[DutiesOf, ...] = (duties, keeping)
 _LOOK_S = 0.5
 _ORCHESTRATORS_OF_A_CLUSTER = 2
 _LAST_ANSWER_S = 5.0

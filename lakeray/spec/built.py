@@ -51,9 +51,11 @@ def _of_step(name: str, step: Step) -> Iterator[tuple[Loc, str]]:
     history = step.import_ is not None and step.import_.mode == "scd2"
     if step.compensate == "withdraw" and history:
         yield (*here, "compensate"), "withdraw is not built yet for mode scd2"
+    starts_runs = step.workflow is not None or (step.map is not None and step.map.workflow is not None)
     for option in ("queue", "breaker"):
-        if getattr(step, option):
-            yield (*here, option), f"{option} is not built yet"
+        if getattr(step, option) and starts_runs:
+            what = f"{option} is not built at a step that starts runs: give it to the steps of the other file"
+            yield (*here, option), what
 
 
 def _of_parts(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

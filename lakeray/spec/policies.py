@@ -57,7 +57,8 @@ class Queue(Spec):
     slots: int = Field(default=1, ge=1, le=10_000)
     """Slots of the pool. Default: 1."""
     priority: int = Field(default=0, ge=-1000, le=1000)
-    """Which of those that wait comes first: the highest, then the oldest. Default: 0."""
+    """Who of those that wait comes first. Default: 0. A step of priority is worth a minute of waiting, so that nobody
+    waits for ever."""
     key: Text | None = None
     """Steps with the same key, of all runs of the tenant, keep to `limit`; the name of a table, say. Default: none."""
     limit: int = Field(default=1, ge=1, le=10_000)

@@ -65,6 +65,14 @@ def admit(breaker: Breaker, plan: BreakerPlan, work: str, now: datetime) -> Admi
     return Admission(breaker=replace(breaker, trial=work, tried_at=now), allowed=True)
 
 
+def why(breaker: Breaker, plan: BreakerPlan) -> str:
+    """Why work is held back, in words."""
+    if breaker.opened_at is None:
+        return f"the circuit breaker {plan.dependency} is closed"
+    held = "another step is let through to try" if breaker.trial is not None else "too many failures"
+    return f"the circuit breaker {plan.dependency} is open since {breaker.opened_at:%H:%M:%S} UTC: {held}"
+
+
 def counts(error: Failure, cause: Cause) -> bool:
     """Whether a failure speaks against the dependency: not where a retry cannot help, nor where the worker died."""
     return cause == "timeout" or (cause == "error" and error.retryable)

@@ -1,4 +1,4 @@
-"""Schedules, triggers and backfills as bytes that later versions still read."""
+"""Schedules, triggers, backfills and what holds them as bytes that later versions still read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import msgspec
 from lakeray.errors import LakerayError
 from lakeray.workflow import backfill, schedules, triggers
 
-Kept = TypeVar("Kept", schedules.ScheduleState, triggers.TriggerState, backfill.Backfill)
+Kept = TypeVar("Kept", bound=msgspec.Struct)
 
-_FORMATS = {
+_FORMATS: dict[type[msgspec.Struct], int] = {
     schedules.ScheduleState: schedules.FORMAT,
     triggers.TriggerState: triggers.FORMAT,
     backfill.Backfill: backfill.FORMAT,
@@ -19,26 +19,29 @@ _FORMATS = {
 
 
 class KeptUnreadable(LakerayError):
-    """The bytes are no schedule, trigger or backfill that this version knows."""
+    """The bytes are nothing that this version knows."""
 
     code = "kept_unreadable"
 
 
-def encode(value: schedules.ScheduleState | triggers.TriggerState | backfill.Backfill) -> bytes:
-    """JSON that ``decode`` takes, in this version and later ones."""
-    return msgspec.json.encode(msgspec.to_builtins(value) | {"format": value.format})
+def encode(value: msgspec.Struct) -> bytes:
+    """JSON that ``decode`` takes, in this version and later ones. The value has a field ``format``."""
+    return msgspec.json.encode(msgspec.to_builtins(value) | {"format": value.format})  # type: ignore[attr-defined]
 
 
-def decode(data: bytes, kind: type[Kept]) -> Kept:
-    """The value that ``encode`` wrote. Raises KeptUnreadable, also for a format that is newer than this version's."""
+def decode(data: bytes, kind: type[Kept], *, newest: int | None = None) -> Kept:
+    """The value that ``encode`` wrote. Raises KeptUnreadable, also for a format that is newer than this version's,
+    which is ``newest`` where this module does not know the kind.
+    """
     try:
         found = msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
         raise KeptUnreadable(f"a kept {kind.__name__} cannot be read: {error}") from None
-    newest = _FORMATS[kind]
-    if not 1 <= found.format <= newest:
+    newest = _FORMATS[kind] if newest is None else newest
+    format_: int = found.format  # type: ignore[attr-defined]
+    if not 1 <= format_ <= newest:
         raise KeptUnreadable(
-            f"a kept {kind.__name__} has format {found.format}, this version knows up to {newest}",
+            f"a kept {kind.__name__} has format {format_}, this version knows up to {newest}",
             hint="use the version of lakeray that wrote it, or a newer one",
         )
     return found

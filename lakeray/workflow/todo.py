@@ -29,6 +29,7 @@ __all__ = [
     "StopAttempt",
     "StopChild",
     "Work",
+    "attempt_key",
     "todo",
     "wake_at",
 ]
@@ -40,6 +41,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     run_id: str
     step: str
+
+
+def attempt_key(run_id: str, step: str, attempt: int, chunk: int | None = None) -> str:
+    """The key of an attempt at a step, or at a chunk of its map."""
+    return f"{run_id}/{step}/{attempt}" if chunk is None else f"{run_id}/{step}/{attempt}/chunk-{chunk}"
 
 
 class RunAttempt(Work, frozen=True, kw_only=True):
@@ -188,7 +194,7 @@ def _attempt(state: RunState, name: str, step: StepState, now: datetime) -> Iter
     tries, plan = step.tries, state.plan(name)
     if _held(state, tries, now) or (step.child is not None and tries.started_at is not None):
         return
-    key = f"{state.run_id}/{name}/{tries.attempt}"
+    key = attempt_key(state.run_id, name, tries.attempt)
     if step.child is not None:
         yield StartChild(
             key=key,
@@ -221,7 +227,7 @@ def _chunks(state: RunState, name: str, step: StepState, now: datetime) -> Itera
         tries = mapped.tries_of(chunk)
         if _held(state, tries, now) or chunk in mapped.children:
             continue
-        key = f"{state.run_id}/{name}/{tries.attempt}/chunk-{chunk}"
+        key = attempt_key(state.run_id, name, tries.attempt, chunk)
         items = mapped.chunk_items(chunk)
         if plan.starts_children:
             yield StartChild(

@@ -1,4 +1,4 @@
-"""What the first version kept of schedules, triggers, backfills, claims and letters still loads."""
+"""What the first version kept of schedules, triggers, backfills, claims and notifications still loads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import msgspec
 
 from lakeray.importer.claims.claim import Claim
 from lakeray.importer.claims.ranges import Range
-from lakeray.runtime.durable.notices import Letter
+from lakeray.runtime.durable.notices import Notification
 from lakeray.runtime.durable.triggers.backfills import KeptBackfill
 from lakeray.runtime.durable.triggers.ends import Followed
 from lakeray.runtime.durable.triggers.kept import KeptSchedule, KeptTrigger
 from lakeray.runtime.durable.triggers.news import Notices
 from lakeray.runtime.durable.triggers.registered import Registered
-from lakeray.runtime.durable.triggers.telling import KeptLetter
+from lakeray.runtime.durable.triggers.telling import KeptNotification
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SCHEDULE = b"""{"state":{"cursor":"2024-05-01T12:00:00Z","lane":{"running":[{"key":"schedule/2024-05-01T12:00:00+00:00",
@@ -27,7 +27,7 @@ BACKFILL = b"""{"backfill":{"plan":{"backfill_id":"backfill-1","workflow":"w","s
 "tenant":"default","principal":"ann"}"""
 REGISTERED = b"""{"definition":{"workflow":"w","tenant":"default","steps":{}},"principal":"ann",
 "added_at":"2024-05-01T12:00:00Z","since":{"schedule":"2024-05-01T12:00:00Z"}}"""
-LETTER = b"""{"message_id":"r/5/ops","letter":{"subscriber":"ops","url":"https://ops.example/","secret":"env:K",
+NOTIFICATION = b"""{"message_id":"r/5/ops","said":{"subscriber":"ops","url":"https://ops.example/","secret":"env:K",
 "event":{"id":"r/5"}},"due_at":"2024-05-01T12:00:00Z","attempts":3,"why":"HTTP 500"}"""
 NOTICES = (
     b"""{"notices":[{"uri":"s3://b/k","notice_id":"n","origin":"posted"}],"at":"2024-05-01T12:00:00Z","format":1}"""
@@ -43,8 +43,10 @@ def test_registers():
     backfill = msgspec.json.decode(BACKFILL, type=KeptBackfill).backfill
     assert (backfill.codes, backfill.since, backfill.plan.by) == ("sr", {1: AT}, ("region",))
     assert msgspec.json.decode(REGISTERED, type=Registered).since == {"schedule": AT}
-    letter = msgspec.json.decode(LETTER, type=KeptLetter)
-    assert letter.letter == Letter(subscriber="ops", url="https://ops.example/", secret="env:K", event={"id": "r/5"})
+    notification = msgspec.json.decode(NOTIFICATION, type=KeptNotification)
+    assert notification.said == Notification(
+        subscriber="ops", url="https://ops.example/", secret="env:K", event={"id": "r/5"}
+    )
     assert msgspec.json.decode(NOTICES, type=Notices).notices[0].uri == "s3://b/k"
     assert msgspec.json.decode(b'{"positions":{"3":7},"format":1}', type=Followed).positions == {3: 7}
 

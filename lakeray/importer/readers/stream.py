@@ -5,12 +5,12 @@ from __future__ import annotations
 import bz2
 import codecs
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
+from isal import isal_zlib
 
 from lakeray.errors import ReadError
 from lakeray.importer.readers.sniff import looks_like
@@ -24,6 +24,7 @@ SUFFIXES = {
     ".xz": "xz",
 }
 MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+_NOT_GZIP: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stubs call it an instance
 _PIECE = 1 << 20
 _LARGE_READ = 1 << 24
 _COMPRESSED_PIECE = 1 << 18
@@ -140,10 +141,10 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """zlib's decompressor with the interface of the others."""
+    """The decompressor of ISA-L, nearly three times as fast as zlib's, with the interface of the others."""
 
     def __init__(self) -> None:
-        self._inner = zlib.decompressobj(31)
+        self._inner = isal_zlib.decompressobj(31)
         self.needs_input = True
 
     @property
@@ -208,7 +209,7 @@ def _inflate(raw: _Counted, make: Callable[[], _Decompressor], codec: str) -> It
                 raise raw.damaged(codec, "it ends in the middle")
         try:
             out = engine.decompress(data, _PIECE)
-        except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        except (_NOT_GZIP, OSError, lzma.LZMAError, EOFError) as error:
             raise raw.damaged(codec, str(error)) from None
         data = b""
         if out:

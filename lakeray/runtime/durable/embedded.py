@@ -15,16 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lakeray.errors import LeaseHeld
 from lakeray.runtime.durable.leases import LEASE_S
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.state import EventStore, open_event_store
 
-WAIT_FOR_OWNER_S = 10.0
-"""Seconds that a run waits for another process that owns the state; on a server, where nobody knows at once that an
-owner has died, behind the end of its lease.
+WAIT_FOR_OWNER_S = 1.0
+"""Seconds that a run waits for another process that owns the state, as one that is about to end lets it in; on a
+server, where nobody knows at once that an owner has died, behind the end of its lease.
 """
+_OWNED = (
+    "a state file is for one process that runs workflows, and nothing was started: wait for its end (`lakeray runs` "
+    "looks and steers meanwhile), give this run a state of its own (LAKERAY_STATE=sqlite:///.lakeray/other.db), or let "
+    "several share one (LAKERAY_STATE=redis://host:6379/0)"
+)
 _SHARDS_OF_A_FILE = 1
 """One process writes a state file, so that more shards would only cost."""
 
@@ -43,6 +49,17 @@ _LOCK = threading.Lock()
 def open_state(uri: str) -> EventStore:
     """The store at ``uri``; a relative file is taken from the working directory. Owns nothing."""
     return open_event_store(absolute(uri), shards=_SHARDS_OF_A_FILE) if is_file(uri) else open_event_store(uri)
+
+
+@contextmanager
+def read_state(uri: str) -> Iterator[EventStore]:
+    """The store to look at. Looking makes no file: where there is none, an empty store that leaves nothing behind."""
+    if not is_file(uri) or Path(absolute(uri).removeprefix("sqlite:///")).exists():
+        with open_state(uri) as store:
+            yield store
+        return
+    with TemporaryDirectory(prefix="lakeray-") as folder, open_state(f"sqlite:///{folder}/none.db") as store:
+        yield store
 
 
 def is_file(uri: str) -> bool:
@@ -89,8 +106,10 @@ def _enter(key: str, uri: str, clock: Callable[[], datetime], give_up_at: float)
                 orchestrator.open()
             except BaseException as error:
                 store.close()
-                if not isinstance(error, LeaseHeld) or time.monotonic() >= give_up_at:
+                if not isinstance(error, LeaseHeld):
                     raise
+                if time.monotonic() >= give_up_at:
+                    raise LeaseHeld(error.message, hint=_OWNED) from error
             else:
                 shared = _OPEN[key] = _Shared(orchestrator, store)
                 return shared

@@ -13,7 +13,7 @@ from lakeray.runtime.durable.port import Workers, WorkersOf
 from lakeray.state import Append, Appended
 from lakeray.workflow.events import Event
 from lakeray.workflow.state import RunState
-from lakeray.workflow.todo import Work
+from lakeray.workflow.todo import Work, todo
 
 Listener = Callable[[RunState, Sequence[Event]], None]
 """Told of a run's state after every append, with the events that led there; in the orchestrator's thread, briefly."""
@@ -72,3 +72,10 @@ class Held:
         for key in list(keys):
             if self.workers is not None:
                 self.workers.stop(key)
+
+
+def wanted(held: Held | None, now: datetime) -> set[str]:
+    """Keys of the work that a run wants done now; of one that is not held, or is being left, none."""
+    if held is None or held.state is None or held.leaving or held.parked is not None:
+        return set()
+    return {work.key for work in todo(held.state, now)}

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from lakeray.errors import StateFormat
+from lakeray.runtime.durable.letters import letters
 from lakeray.runtime.durable.notices import messages_of
 from lakeray.state import Answer, Append, EventStore, NewEvent, RunHead, Snapshot
+from lakeray.state import Event as Stored
 from lakeray.workflow import codec
 from lakeray.workflow.events import Event
 from lakeray.workflow.evolve import fold
@@ -26,16 +28,17 @@ def load(store: EventStore, run_id: str) -> RunState | None:
     state = decode_state(snapshot.data) if snapshot is not None and snapshot.version == SNAPSHOT_FORMAT else None
     if state is not None and snapshot is not None and state.sequence != snapshot.sequence:
         state = None
-    return fold(_decoded(store, run_id, after=state.sequence if state else 0), state)
+    return fold(decoded(run_id, store.read(run_id, state.sequence if state else 0)), state)
 
 
 def history(store: EventStore, run_id: str) -> list[Event]:
     """All events of the run. Raises StateFormat likewise."""
-    return list(_decoded(store, run_id, after=0))
+    return list(decoded(run_id, store.read(run_id)))
 
 
-def _decoded(store: EventStore, run_id: str, *, after: int) -> Iterable[Event]:
-    for event in store.read(run_id, after):
+def decoded(run_id: str, stored: Iterable[Stored]) -> Iterable[Event]:
+    """Events as the engine knows them. Raises StateFormat likewise."""
+    for event in stored:
         try:
             yield codec.decode(event.type, event.version, event.data)
         except ValueError as error:
@@ -56,7 +59,7 @@ def append_of(
         events=tuple(_stored(event) for event in events),
         head=head_of(state),
         answers=tuple(answers),
-        messages=messages_of(state, events, expected),
+        messages=(*messages_of(state, events, expected), *letters(state, events, expected=expected)),
     )
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from lakeray.gates.evaluate import LOOK_AGAIN_S, Leaf, Look, evaluate
+from lakeray.gates.facts import Facts
 from lakeray.gates.functions import ImportedFunctions
 from lakeray.gates.judgement import ApprovalNeed, Evidence, Judgement, JudgementUnreadable
 from lakeray.gates.judgement import decode as decode_judgement
 from lakeray.runtime.durable.facts import facts_of, table_facts
+from lakeray.runtime.durable.permits import asked_of
+from lakeray.spec.gates import Condition
 from lakeray.spec.model import Workflow
 from lakeray.workflow import commands as c
 from lakeray.workflow.events import Need
@@ -23,8 +27,10 @@ from lakeray.workflow.todo import JudgeCondition, JudgeGate
 _LOOKS_AT_ONCE = 8
 
 
-def judge_gate(work: JudgeGate, state: RunState, workflow: Workflow, now: datetime) -> c.ReportVerdict:
-    """A look at a gate over all that is known now."""
+def judge_gate(
+    work: JudgeGate, state: RunState, workflow: Workflow, now: datetime, *, policy: str | None = None
+) -> c.ReportVerdict:
+    """A look at a gate over all that is known now, and under the ``policy`` in that file."""
     condition = workflow.steps[work.step].gate
     assert condition is not None
     facts = facts_of(
@@ -35,8 +41,7 @@ def judge_gate(work: JudgeGate, state: RunState, workflow: Workflow, now: dateti
         approvals=work.approvals,
         tables=table_facts(condition, workflow, now),
     )
-    functions, earlier = ImportedFunctions(None), judgement_in(work.evidence)
-    judged = evaluate(condition, facts, functions=functions, earlier=earlier, each=_side_by_side)
+    judged = _judged(condition, facts, policy, judgement_in(work.evidence))
     return c.ReportVerdict(
         at=now,
         step=work.step,
@@ -65,14 +70,23 @@ def unjudged(work: JudgeGate, why: str, now: datetime) -> c.ReportVerdict:
     )
 
 
-def judge_condition(work: JudgeCondition, state: RunState, workflow: Workflow, now: datetime) -> c.ReportCondition:
+def _judged(condition: Condition, facts: Facts, policy: str | None, earlier: Judgement | None) -> Judgement:
+    principal, access = asked_of(condition, facts.started_by, policy)
+    known = replace(facts, started_by=principal)
+    functions = ImportedFunctions(None)
+    return evaluate(condition, known, access=access, functions=functions, earlier=earlier, each=_side_by_side)
+
+
+def judge_condition(
+    work: JudgeCondition, state: RunState, workflow: Workflow, now: datetime, *, policy: str | None = None
+) -> c.ReportCondition:
     """A look at what a step needs before, or ensures after it."""
     step = workflow.steps[work.step]
     condition = step.requires if work.side == "requires" else step.ensures
     assert condition is not None
     own = (work.step, work.output) if work.side == "ensures" else None
     facts = facts_of(state, now=now, opened_at=now, deadline=now, own=own, tables=table_facts(condition, workflow, now))
-    judged = evaluate(condition, facts, functions=ImportedFunctions(None), each=_side_by_side)
+    judged = _judged(condition, facts, policy, None)
     return c.ReportCondition(
         at=now,
         step=work.step,

@@ -23,6 +23,7 @@ from lakeray.runtime.durable.outcome import output_of_import
 from lakeray.runtime.durable.parts import part_of_run
 from lakeray.runtime.durable.paths import items_at
 from lakeray.runtime.durable.port import Job, passage_of
+from lakeray.runtime.durable.records import about_job
 from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.workflow import commands as c
 from lakeray.workflow import todo as t
@@ -80,7 +81,8 @@ class LocalWorkers:
     def _do(self, job: Job, stop: threading.Event) -> None:
         command: c.Command | None = None
         try:
-            command = self._command(job, stop)
+            with about_job(job):
+                command = self._command(job, stop)
             failpoint(f"after_{passage_of(job.work)}")
         except BaseException:  # noqa: BLE001 - however work ends, the run hears of it
             _log.exception("a defect: %s is done again", job.work.key)
@@ -101,9 +103,11 @@ class LocalWorkers:
         work, state = job.work, job.state
         try:
             if isinstance(work, t.JudgeGate):
-                return judge_gate(work, state, self.bench.workflow, self.clock())
+                return judge_gate(work, state, self.bench.workflow, self.clock(), policy=self.bench.settings.policy)
             if isinstance(work, t.JudgeCondition):
-                return judge_condition(work, state, self.bench.workflow, self.clock())
+                return judge_condition(
+                    work, state, self.bench.workflow, self.clock(), policy=self.bench.settings.policy
+                )
             if isinstance(work, t.PlanMap):
                 items = items_at(work.plan.body["over"], state)
                 return c.ReportItems(at=self.clock(), step=work.step, items=items)

@@ -20,7 +20,7 @@ TOPIC = "webhook"
 _ENDS = {"succeeded": "run.succeeded", "failed": "run.failed", "cancelled": "run.cancelled"}
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Notification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event for one address. ``secret`` is a reference; ``event`` a CloudEvent."""
 
     subscriber: str
@@ -50,7 +50,7 @@ def messages_of(state: RunState, events: Sequence[e.Event], before: int) -> tupl
                 at=event.at,
                 data=data,
             )
-            found.extend(letters(notify, name, told, event.at))
+            found.extend(notifications(notify, name, told, event.at))
     return tuple(found)
 
 
@@ -77,14 +77,14 @@ def cloud_event(
     }
 
 
-def letters(
+def notifications(
     notify: Mapping[str, Mapping[str, Any]], name: str, event: dict[str, Any], due_at: datetime
 ) -> Iterator[Message]:
     """A message for each address of a file (as JSON values) that wants to hear of such events."""
     for subscriber, said in notify.items():
         wanted = said.get("on") or ("run.failed", "run.waiting", "expect.missed")
         if name in wanted:
-            letter = Letter(
+            notification = Notification(
                 subscriber=subscriber,
                 url=said["url"],
                 secret=said["secret"],
@@ -93,7 +93,7 @@ def letters(
                 maximum_attempts=int(said.get("maximum_attempts", 12)),
             )
             message_id = f"{event['id']}/{subscriber}"
-            yield Message(message_id=message_id, topic=TOPIC, due_at=due_at, data=msgspec.json.encode(letter))
+            yield Message(message_id=message_id, topic=TOPIC, due_at=due_at, data=msgspec.json.encode(notification))
 
 
 def _told(event: e.Event, state: RunState) -> Iterator[tuple[str, dict[str, Any]]]:

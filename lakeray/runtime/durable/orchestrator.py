@@ -23,9 +23,11 @@ from lakeray.failpoints import failpoint
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.children import Children
 from lakeray.runtime.durable.decision import Asked, Taken, refuse, take_turn
-from lakeray.runtime.durable.held import Held, Listener, Sending
+from lakeray.runtime.durable.ears import ears
+from lakeray.runtime.durable.held import Held, Listener, Sending, wanted
 from lakeray.runtime.durable.inbox import Inbox, answers_to
 from lakeray.runtime.durable.leases import LEASE_S, Leases
+from lakeray.runtime.durable.limits import Limits
 from lakeray.runtime.durable.loop import Loop
 from lakeray.runtime.durable.orphans import Orphans
 from lakeray.runtime.durable.port import Job, WorkersOf, passage_of
@@ -62,6 +64,7 @@ class Orchestrator:
         self._leases = Leases(store, owner, ttl_s)
         self._inbox = Inbox(store)
         self._children = Children(self)
+        self.limits = Limits(store, owner=owner, epoch=self._leases.epoch, clock=clock, tell=self.tell, wake=self._look)
         self._runs: dict[str, Held] = {}
         self._held_back: set[str] = set()
         self._loop = Loop("lakeray-orchestrator", self._tick, poll_s)
@@ -132,6 +135,7 @@ class Orchestrator:
             self._go_on()
             for run_id, asked in self._inbox.received(self._leases.shards):
                 self._ask(run_id, asked)
+            self.limits.look(lambda run_id: wanted(self._runs.get(run_id), self._clock()))
             if self._orphans is not None:
                 self._orphans.look()
         except StateUnavailable as error:
@@ -246,7 +250,7 @@ class Orchestrator:
         if held.sending is not None or held.parked is not None:
             return
         if self._wants_workers(held) and held.workers_of is not None and held.state is not None:
-            held.workers = held.workers_of(held.state)
+            held.workers = self.limits.around(held.workers_of(held.state), held.state)
         sure = self._leases.sure(held.shard)
         if not sure:
             self._held_back.add(held.run_id)
@@ -337,7 +341,7 @@ class Orchestrator:
         self._let_go(held)
 
     def _went_on(self, held: Held, state: RunState, taken: Taken) -> None:
-        for listener in list(held.listeners):
+        for listener in (*ears(self.limits), *held.listeners):
             listener(state, taken.events)
         if state.ended is not None:
             self._children.ended(state)
@@ -361,6 +365,10 @@ class Orchestrator:
             held.asked.append(Asked(TimePassed(at=max(due, self._clock()))))
             self._turn(held)
 
+    def _look(self, run_id: str) -> None:
+        """Have the run look at what ought to go on; from any thread."""
+        self._loop.post(lambda: self._turn(self._runs[run_id]) if run_id in self._runs else None)
+
     # Work -----------------------------------------------------------------------------------------------------------
 
     def _begin(self, held: Held, state: RunState, work: Work) -> None:
@@ -370,14 +378,11 @@ class Orchestrator:
             self._children.begin(held, work)
             return
         assert held.workers is not None
-        held.workers.start(
-            Job(
-                work=work,
-                state=state,
-                tell=lambda command: self._loop.post(lambda: self._ask(held.run_id, Asked(command))),
-                done=partial(self.reported, held, work.key),
-            )
-        )
+
+        def tell(command: Command) -> None:
+            self._loop.post(lambda: self._ask(held.run_id, Asked(command)))
+
+        held.workers.start(Job(work=work, state=state, tell=tell, done=partial(self.reported, held, work.key)))
 
     def reported(self, held: Held, key: str, command: Command | None) -> None:
         """Work with this key is over, with a report or without; from any thread."""

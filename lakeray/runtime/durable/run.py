@@ -22,6 +22,7 @@ from lakeray.runtime.durable.embedded import orchestrator_of
 from lakeray.runtime.durable.local import LocalWorkers
 from lakeray.runtime.durable.orchestrator import Orchestrator
 from lakeray.runtime.durable.port import Workers
+from lakeray.runtime.durable.records import about_run
 from lakeray.runtime.durable.standing import error_of, summary_of, waits_for_people
 from lakeray.runtime.durable.threads import WarmThreads
 from lakeray.runtime.protection import protections
@@ -76,6 +77,7 @@ class DurableRun:
     _chronicle: Chronicle = field(default_factory=Chronicle)
     _benches: dict[str, Bench] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
+    _waits: set[str] = field(default_factory=set)
     _threads: WarmThreads = field(default_factory=WarmThreads)
 
     def __post_init__(self) -> None:
@@ -159,6 +161,11 @@ class DurableRun:
 
     def _heard(self, state: RunState, events: Sequence[e.Event]) -> None:
         self._state = state
+        with about_run(state):
+            self._observed(state, events)
+        self._moved.set()
+
+    def _observed(self, state: RunState, events: Sequence[e.Event]) -> None:
         bench = self._benches.get(self.run_id)
         for event in events:
             note = self._chronicle.hear(event)
@@ -169,7 +176,6 @@ class DurableRun:
             if isinstance(event, _ENDS) and bench is not None and event.step in bench.loops:
                 error = state.steps[event.step].error
                 bench.told(event.step, error_of(error, step=event.step) if error is not None else None)
-        self._moved.set()
 
     def _wait(self, orchestrator: Orchestrator) -> None:
         while True:
@@ -185,7 +191,16 @@ class DurableRun:
             if self._stop.is_set():
                 self._left = True
                 return
+            self._tell_waits(orchestrator)
             self._moved.wait(LOOK_S)
+
+    def _tell_waits(self, orchestrator: Orchestrator) -> None:
+        """Say once of each step that it stands in a line."""
+        for step, said in orchestrator.limits.waits(self.run_id):
+            if step not in self._waits and self._state is not None:
+                self._waits.add(step)
+                with about_run(self._state):
+                    self.observer.note(step=step, message=said)
 
     def summary(self) -> RunSummary:
         """The run so far, or as it was left."""

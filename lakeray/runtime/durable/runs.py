@@ -17,12 +17,16 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from lakeray.config import Settings
 from lakeray.errors import LeaseHeld, StateUnavailable
 from lakeray.importer.recording.summary import Summary
 from lakeray.runtime.durable import journal
 from lakeray.runtime.durable.chronicle import Chronicle
-from lakeray.runtime.durable.embedded import open_state
+from lakeray.runtime.durable.embedded import read_state
 from lakeray.runtime.durable.inbox import check_answer
+from lakeray.runtime.durable.permits import spoken_for
+from lakeray.runtime.durable.queues import slots_waited_for
+from lakeray.runtime.durable.retention import Archived, archive_runs, archived_history, archived_runs
 from lakeray.runtime.durable.run import DurableRun, definition_of
 from lakeray.runtime.durable.standing import summary_of
 from lakeray.runtime.protection import protections
@@ -31,6 +35,7 @@ from lakeray.spec.model import FROM_FILE, Workflow
 from lakeray.state import Command as Sent
 from lakeray.state import EventStore, RunFilter, RunHead
 from lakeray.workflow import commands as c
+from lakeray.workflow.evolve import fold
 from lakeray.workflow.fork import fork
 from lakeray.workflow.refusal import Refused
 from lakeray.workflow.replay import Difference, replay_check
@@ -63,6 +68,7 @@ class EventLine(Summary):
     said: dict[str, Any]
 
 
+RunLines = list[RunLine]
 EventLines = list[EventLine]
 Differences = list[Difference]
 
@@ -71,7 +77,7 @@ Differences = list[Difference]
 class RunsOf(Generic[Started]):
     """``start`` begins what drives a run; ``new`` makes it from what is to be done first."""
 
-    state: str
+    settings: Settings
     principal: str
     now: Callable[[], datetime]
     new: Callable[..., DurableRun]
@@ -94,15 +100,42 @@ class RunsOf(Generic[Started]):
         with self._store() as store:
             return [_line(head) for head in store.runs(wanted, limit=limit).runs]
 
-    def show(self, run_id: str) -> RunSummary:
-        """How a run stands, from its history alone. Raises Refused when there is none."""
-        with self._store() as store:
-            state, chronicle = _known(store, run_id), Chronicle()
-            for event in journal.history(store, run_id):
-                chronicle.hear(event)
+    def show(self, run_id: str, *, archive: str | None = None) -> RunSummary:
+        """How a run stands, from its history alone, which may be in an ``archive``. Raises Refused without one."""
+        if archive is not None:
+            events = archived_history(archive, run_id)
+            state, notes = fold(events), list[str]()
+        else:
+            with self._store() as store:
+                state, events = _known(store, run_id), journal.history(store, run_id)
+                notes = [f"step {step} {said}" for step, said in slots_waited_for(store, state)]
+        if state is None:
+            raise Refused(f"there is no run {run_id} in {archive}", hint="`lakeray runs list --archive URI` shows them")
+        chronicle = Chronicle()
+        for event in events:
+            chronicle.hear(event)
         workflow = Workflow.model_validate(state.definition.document, context={FROM_FILE: True})
         audit = list(protections(workflow, list(workflow.steps)))
-        return summary_of(state, chronicle, now=self.now(), imports={}, notes=[], security=audit)
+        return summary_of(state, chronicle, now=self.now(), imports={}, notes=notes, security=audit)
+
+    def archived(
+        self, archive: str, *, since: datetime | None = None, limit: int = 100, **said: str | None
+    ) -> RunLines:
+        """The newest runs of an archive that are all that is ``said``: state, workflow, tenant."""
+        lines = (RunLine(**row) for row in archived_runs(archive))
+        wanted = (line for line in lines if all(word in (None, getattr(line, name)) for name, word in said.items()))
+        return [line for line in wanted if since is None or line.started_at >= since][:limit]
+
+    def archive(self, *, older_than_s: float | None = None, into: str | None = None) -> Archived:
+        """Write runs that ended longer ago than that to Parquet files below the uri ``into``, then forget them.
+
+        Defaults: `LAKERAY_RETENTION`, `LAKERAY_ARCHIVE`. Raises Refused where neither says how long runs are kept.
+        """
+        kept_s = self.settings.retention_s if older_than_s is None else older_than_s
+        if kept_s is None:
+            raise Refused("nothing says how long runs are kept", hint="give --older-than, or set LAKERAY_RETENTION")
+        with self._store() as store:
+            return archive_runs(store, into or self.settings.archive, older_than_s=kept_s, now=self.now())
 
     def events(self, run_id: str, *, after: int = 0) -> EventLines:
         """The run's history behind the ``after``-th event."""
@@ -201,20 +234,23 @@ class RunsOf(Generic[Started]):
         if gate is None and len(waiting) != 1:
             listed = f"open gates: {', '.join(waiting)}" if waiting else "`lakeray runs show` says how it stands"
             raise Refused(f"run {run_id} stands at {len(waiting)} gates", hint=listed)
-        name = gate or waiting[0]
+        name, speaker = gate or waiting[0], by or self.principal
         step = state.steps.get(name)
         asked = {role for need in (step.gate.waits_for if step and step.gate else ()) for role in need.roles}
         return c.GiveApproval(
             at=self.now(),
             step=name,
-            principal=by or self.principal,
-            roles=tuple(roles) if roles is not None else tuple(sorted(asked)),
+            principal=speaker,
+            roles=spoken_for(speaker, state.definition.tenant, self.settings.policy, asked=asked, said=roles),
             approve=approve,
             comment=comment,
         )
 
     def _steer(self, run_id: str, *commands: c.Command) -> Started | RunSummary:
         """Go on with the run here, or have its owner hear; then how it stands there."""
+        if not any(isinstance(command, c.AcceptRun) for command in commands):
+            with self._store() as store:
+                _known(store, run_id)
         if not commands or not self._owned_elsewhere():
             return self.start(self.new(resumed=run_id, first=commands))
         with self._store() as store:
@@ -228,7 +264,7 @@ class RunsOf(Generic[Started]):
 
     @contextmanager
     def _store(self) -> Iterator[EventStore]:
-        with open_state(self.state) as store:
+        with read_state(self.settings.state) as store:
             yield store
 
 

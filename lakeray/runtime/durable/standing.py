@@ -10,7 +10,16 @@ from lakeray.importer.recording.summary import ImportSummary
 from lakeray.runtime.durable.chronicle import Chronicle
 from lakeray.runtime.durable.judge import judgement_in
 from lakeray.runtime.durable.outcome import import_in
-from lakeray.runtime.summary import ErrorSummary, MaintainSummary, NeedSummary, RunSummary, State, StepSummary
+from lakeray.runtime.summary import (
+    ConditionSummary,
+    ErrorSummary,
+    MaintainSummary,
+    NeedSummary,
+    RunSummary,
+    State,
+    StepSummary,
+    UndoSummary,
+)
 from lakeray.workflow.events import Failure
 from lakeray.workflow.state import RunState, Status, StepState
 from lakeray.workflow.todo import todo
@@ -83,6 +92,7 @@ def summary_of(
 ) -> RunSummary:
     """The run so far. ``imports`` are those that this process did; ``left``: it was stopped here and can go on."""
     steps = [_step(state, name, chronicle, imports.get(name), now) for name in state.steps]
+    undos = [undo_error_of(step.undo_error, step=name) for name, step in state.steps.items() if step.undo_error]
     told = [
         f"step {step}: {said}" if step else said
         for step, said in chronicle.notes
@@ -96,8 +106,9 @@ def summary_of(
         started_at=state.accepted_at,
         duration_s=((state.ended_at or now) - state.accepted_at).total_seconds(),
         steps=steps,
-        errors=[step.error for step in steps if step.error is not None],
-        notes=[*notes, *told],
+        errors=[*(step.error for step in steps if step.error is not None), *undos],
+        notes=[*notes, *told, *_tolerated(state)],
+        tolerated=list(state.tolerated),
         security=security,
         needs=needs_of(state),
         environment={"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"},
@@ -126,11 +137,16 @@ def _step(
         kind=plan.kind,
         state=_STEP_STATES[step.status],
         attempts=max(1, step.tries.attempt) if began or step.tries.attempt else 0,
+        after=list(plan.after),
         started_at=imported.started_at if imported else began,
+        ended_at=ended if step.over else None,
+        spent_s=chronicle.timeline.seconds(name, now),
         duration_s=imported.duration_s if imported else duration_s,
         imported=imported,
         maintained=MaintainSummary.model_validate(step.output) if maintained else None,
         said=_said(step),
+        conditions=_conditions(step),
+        undone=_undone(step, chronicle.undone.get(name)),
         error=error_of(step.error, step=name) if step.error is not None and failed else None,
     )
 
@@ -139,6 +155,50 @@ def _said(step: StepState) -> list[str]:
     """What a gate's conditions came to, a sentence each."""
     judged = judgement_in(step.gate.evidence) if step.gate is not None else None
     return [item.said for item in judged.evidence] if judged is not None else []
+
+
+def _conditions(step: StepState) -> list[ConditionSummary]:
+    judged = judgement_in(step.gate.evidence) if step.gate is not None else None
+    return [
+        ConditionSummary(
+            path=item.path,
+            kind=item.kind,
+            verdict=item.verdict.value,
+            said=item.said,
+            at=item.at,
+            values=item.values,
+            policy_revision=item.policy_revision,
+        )
+        for item in (judged.evidence if judged is not None else ())
+    ]
+
+
+def _undone(step: StepState, said: str | None) -> UndoSummary | None:
+    if step.undo_error is not None:
+        return UndoSummary(state="failed", attempts=step.undo_last, said=step.undo_error.message)
+    if step.undo is not None:
+        return UndoSummary(state="undoing", attempts=step.undo.attempt)
+    return (
+        UndoSummary(state="undone", attempts=step.undo_last, said=said or "") if step.status == "compensated" else None
+    )
+
+
+def _tolerated(state: RunState) -> list[str]:
+    """A run that ended with tolerated failures says so."""
+    if not state.tolerated:
+        return []
+    return [f"tolerated failures, as their on_failure allows: {', '.join(state.tolerated)}"]
+
+
+def undo_error_of(failure: Failure, *, step: str) -> ErrorSummary:
+    """What could not be undone, and how to try again."""
+    return ErrorSummary(
+        step=step,
+        code="not_undone",
+        message=f"what step {step} did could not be undone: {failure.message}",
+        hint="undo it by hand, or see `lakeray deadletters list`" + (f"; {failure.hint}" if failure.hint else ""),
+        uri=failure.uri,
+    )
 
 
 def error_of(failure: Failure, *, step: str | None) -> ErrorSummary:

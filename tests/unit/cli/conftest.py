@@ -224,7 +224,7 @@ class FakeRuns:
         self.lake._ask("runs", {name: value for name, value in wanted.items() if value is not None})
         return [RunLine(run_id="r1", workflow="orders", tenant="default", state="waiting", started_at=START)]
 
-    def show(self, run_id: str) -> RunSummary:
+    def show(self, run_id: str, *, archive: str | None = None) -> RunSummary:
         self.lake._ask("show run", run_id)
         return self.lake.summary
 

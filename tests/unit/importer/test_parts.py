@@ -283,12 +283,15 @@ def drive(folder, what, **env):
     return finished(started, within_s=60).returncode
 
 
+LATER = ("after_manifest", "commit_reply", "after_commit", "before_ledger_commit")
+
+
 @pytest.mark.parametrize(
     ("point", "count"),
-    [*((point, 1) for point in BACKFILLS), *((point, count) for point in EVERY_IMPORT for count in (2, 4))],
+    [*((point, 1) for point in BACKFILLS), *((point, 2) for point in EVERY_IMPORT), *((point, 4) for point in LATER)],
 )
 def test_kill(tmp_path, point, count):
-    """Everything of an import is passed for the claim, for two batches of the part, and for its end."""
+    """What an import passes is passed for the claim, for two batches of the part, and for its end."""
     lake = world.lake_in(tmp_path)
     world.fill(lake)
     code = drive(tmp_path, "part", LAKERAY_FAILPOINTS=f"{point}=kill:{count}")

@@ -199,24 +199,22 @@ def begin(folder: str) -> None:
         if known[0].state == "running":  # killed behind its last word, it is over
             lake.backfills.resume(known[0].backfill_id).result(timeout=WITHIN_S)
     else:
-        quarters = {**MONTHS, "every": "1 quarter"}
-        lake.backfill(f"{folder}/orders.yaml", step="ingest", **quarters, by="day", concurrency=2).result(
-            timeout=WITHIN_S
-        )
+        asked = {**MONTHS, "every": "6 months", "step": "ingest", "by": "day", "concurrency": 2}
+        lake.backfill(f"{folder}/orders.yaml", **asked).result(timeout=WITHIN_S)
 
 
 @pytest.mark.parametrize(
     ("point", "passes"),
     [
         *(("after_fire_kept", count) for count in (1, 2)),
-        ("before_fire_sent", 3),
+        ("before_fire_sent", 2),
         ("after_fire_sent", 1),
         *(("after_put", count) for count in (2, 3)),
         *(("after_append", count) for count in (1, 4)),
         ("after_effect", 1),
         ("after_claim", 2),
         *(("after_commit", count) for count in (2, 4)),
-        ("after_claim_folded", 3),
+        ("after_claim_folded", 2),
     ],
 )
 def test_kill(folder, point, passes):

@@ -249,8 +249,8 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
             "",
             "steps.s.compensate: withdraw is not built",
         ),
-        ("import: {from: r, into: t}, queue: {key: t}", "", "steps.s.queue: queue is not built"),
-        ("import: {from: r, into: t}, breaker: lake", "", "steps.s.breaker: breaker is not built"),
+        ("workflow: other.yaml, queue: {key: t}", "", "steps.s.queue: queue is not built at a step that starts runs"),
+        ("map: {over: [1], workflow: o.yaml}, breaker: lake", "", "steps.s.breaker: breaker is not built at a step"),
     ],
 )
 def test_each_part_that_is_not_built_is_named(step, source, refused):

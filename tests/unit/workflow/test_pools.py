@@ -17,7 +17,8 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 def claim(holder: str, second: float = 0.0, *, owner: str = "o", epoch: int = 1, **plan: Any) -> p.Claim:
     asked = START + timedelta(seconds=second)
-    return p.claim(QueuePlan(**plan), holder=holder, asked_at=asked, owner=owner, epoch=epoch)
+    shard = 1 if owner == "o2" else 0
+    return p.claim(QueuePlan(**plan), holder=holder, asked_at=asked, owner=owner, epoch=epoch, shard=shard)
 
 
 def asked(*claims: p.Claim, **sizes: int) -> p.Pools:
@@ -33,6 +34,29 @@ def test_slots_go_to_the_highest_priority_then_to_the_oldest():
     assert granted == ["c", "b"]
     assert p.grant(pools) == (pools, [])
     assert p.grant(p.release(pools, "c"))[1] == ["a"]
+
+
+def test_priority_is_worth_minutes_so_that_nobody_waits_for_ever():
+    """A low claim is served before every high one that asked more minutes later than its priority is higher."""
+    low = claim("low", 0, pool="db")
+    high = [claim(f"high{minute}", 60 * minute, pool="db", priority=3) for minute in range(1, 6)]
+    pools, order = asked(low, *high, db=1), []
+    while pools.waiting:
+        pools, granted = p.grant(pools)
+        order += granted
+        pools = p.release(pools, granted[0])
+    assert order == ["high1", "high2", "high3", "low", "high4", "high5"]
+
+
+def test_what_it_waits_for_is_said():
+    pools, _ = p.grant(
+        asked(claim("held", pool="db"), claim("a", 1, pool="db", slots=2), claim("b", 2, pool="db"), db=2)
+    )
+    assert p.waits_for(pools, "held") is None
+    assert p.waits_for(pools, "a") == "waits for 2 of 2 slots of the pool db: 1 taken"
+    assert p.waits_for(pools, "b") == "waits for 1 of 2 slots of the pool db: 1 taken, 1 before it"
+    pools, _ = p.grant(asked(claim("held", key="orders"), claim("a", 1, key="orders")))
+    assert p.waits_for(pools, "a") == "waits for others of the key orders: 1 at work, 1 allowed"
 
 
 def test_nobody_overtakes_a_large_claim_of_the_same_pool():
@@ -63,14 +87,20 @@ def test_asking_again_keeps_the_place_in_the_line():
     assert p.grant(p.release(pools, "held"))[1] == ["a"]
 
 
-def test_slots_of_a_fenced_owner_are_free_but_not_those_that_were_asked_for_anew():
-    pools, _ = p.grant(
-        asked(claim("a", pool="db"), claim("b", pool="db"), claim("c", 1, owner="other", pool="db"), db=2)
-    )
+def test_slots_of_a_lease_that_is_over_are_free_but_not_those_that_were_asked_for_anew():
+    pools, _ = p.grant(asked(claim("a", pool="db"), claim("b", pool="db"), claim("c", 1, owner="o2", pool="db"), db=2))
     pools = p.ask(pools, claim("a", 5, epoch=2, pool="db"))
-    pools = p.fenced(pools, "o", 2)
+    pools = p.freed(pools, {0: ("o", 2), 1: ("o2", 1)})
     assert set(pools.held) == {"a"}
     assert p.grant(pools)[1] == ["c"]
+    assert p.freed(pools, {1: ("o2", 1)}).held == {}, "the lease ran out"
+
+
+def test_whoever_lost_its_work_to_another_owner_takes_nothing_from_it():
+    pools, _ = p.grant(asked(claim("a", pool="db"), db=1))
+    pools = p.ask(pools, claim("a", 5, owner="o2", pool="db"))
+    assert p.release(pools, "a", "o") == pools
+    assert p.release(pools, "a", "o2").held == {}
 
 
 def test_a_pool_without_a_size_has_no_end_and_a_smaller_size_takes_nothing_away():
@@ -107,7 +137,7 @@ def test_never_more_than_there_is_and_whoever_can_have_it_gets_it(acts):
             pools = p.release(pools, f"w{who}")
         elif act == "fence":
             epochs[owner] += 1
-            pools = p.fenced(pools, owner, epochs[owner])
+            pools = p.freed(pools, {0: ("o1", epochs["o1"]), 1: ("o2", epochs["o2"])})
             assert all(each.epoch == epochs[owner] for each in pools.held.values() if each.owner == owner)
         else:
             pools, _ = p.grant(pools)

@@ -23,13 +23,13 @@ from lakeray.spec.model import Workflow
 from lakeray.state import EventStore
 
 _LOOKS_AT_ONCE = 4
-_LETTERS_AT_ONCE = 8
+_NOTIFICATIONS_AT_ONCE = 8
 
 
 def duties(store: EventStore, clock: Callable[[], datetime]) -> Sequence[Duty]:
     """The duties over a store. Raises ConfigError for a wrong environment variable."""
     looks = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="lakeray-look")
-    letters = ThreadPoolExecutor(_LETTERS_AT_ONCE, thread_name_prefix="lakeray-letter")
+    notifications = ThreadPoolExecutor(_NOTIFICATIONS_AT_ONCE, thread_name_prefix="lakeray-notification")
     private_hosts = Settings.from_env(os.environ).private_hosts
     return [
         Schedules(store=store, clock=clock),
@@ -37,7 +37,7 @@ def duties(store: EventStore, clock: Callable[[], datetime]) -> Sequence[Duty]:
         Ends(store, clock),
         Queues(store, clock),
         Watches(store, clock, Beside(looks)),
-        Webhooks(store, clock, pool=letters, private_hosts=private_hosts),
+        Webhooks(store, clock, pool=notifications, private_hosts=private_hosts),
     ]
 
 

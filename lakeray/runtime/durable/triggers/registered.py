@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from lakeray.spec.schedule import Schedule
 from lakeray.spec.triggers import Trigger
 from lakeray.state import EventStore
 from lakeray.workflow.definition import Definition, definition_hash
+from lakeray.workflow.kept import KeptUnreadable
 from lakeray.workflow.refusal import Refused
 
+_log = logging.getLogger(__name__)
 FORMAT = 1
 """Of a kept ``Registered``. It grows by fields with defaults alone."""
 SCHEDULE = "schedule"
@@ -57,9 +60,17 @@ class Files:
         self._parsed: dict[str, tuple[str, Workflow]] = {}
 
     def all(self) -> list[tuple[Registered, Workflow]]:
-        """Every file with what it says, in the order of their names."""
-        found = [self._kept.get(name) for name in self._kept.names()]
-        return [(file, self.parsed(file)) for file in found if file is not None]
+        """Every file with what it says, in the order of their names; one that this version cannot read is logged and
+        left out, so that the others go on.
+        """
+        found = []
+        for name in self._kept.names():
+            try:
+                file = self._kept.get(name)
+                found.extend([(file, self.parsed(file))] if file is not None else [])
+            except (KeptUnreadable, ValueError) as error:
+                _log.warning("the registered workflow %s cannot be read, hand it in anew: %s", name, error)
+        return found
 
     def find(self, workflow: str, tenant: str | None = None) -> Registered:
         """A registered file by its workflow's name. Raises Refused when there is none, or one in several tenants."""

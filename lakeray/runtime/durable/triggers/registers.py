@@ -7,21 +7,22 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from lakeray.errors import RevisionConflict, StateFormat
+from lakeray.errors import RevisionConflict
 from lakeray.state import EventStore
+from lakeray.workflow.kept import decode, encode
 
 T = TypeVar("T", bound=msgspec.Struct)
 _TRIES = 20
 
 
 class Registers(Generic[T]):
-    """Documents of one kind under ``prefix``, as JSON. One of a later ``format`` is refused with StateFormat."""
+    """Documents of one kind under ``prefix``, as JSON. One of a later format is refused with KeptUnreadable."""
 
     def __init__(self, store: EventStore, prefix: str, kind: type[T], *, format_: int = 1) -> None:
         self._store = store
         self._prefix = prefix
         self._format = format_
-        self._decoder = msgspec.json.Decoder(kind)
+        self._kind = kind
 
     def names(self, prefix: str = "") -> list[str]:
         """Those that there are, in order."""
@@ -36,20 +37,12 @@ class Registers(Generic[T]):
         found = self._store.get(self._prefix + name)
         if found is None:
             return None, 0
-        try:
-            document = self._decoder.decode(found.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StateFormat(
-                f"{self._prefix}{name} in the state cannot be read: {error}",
-                hint="use the version of lakeray that wrote it, or a newer one",
-            ) from error
-        if getattr(document, "format", 1) > self._format:
-            raise StateFormat(f"{self._prefix}{name} was written by a newer version of lakeray", hint="upgrade lakeray")
+        document = decode(found.data, self._kind, newest=self._format)
         return document, found.revision
 
     def put(self, name: str, document: T | None, *, expected: int) -> None:
         """Store it, or remove it (None), where it is at that revision. Raises RevisionConflict where it is not."""
-        data = None if document is None else msgspec.json.encode(document)
+        data = None if document is None else encode(document)
         self._store.put(self._prefix + name, data, expected=expected)
 
     def change(self, name: str, change: Callable[[T | None], T | None]) -> T | None:

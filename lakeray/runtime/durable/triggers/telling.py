@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from lakeray.runtime.durable.notices import Letter, cloud_event, letters
+from lakeray.runtime.durable.notices import Notification, cloud_event, notifications
 from lakeray.runtime.durable.triggers.registered import Registered
 from lakeray.runtime.durable.triggers.registers import Registers
 from lakeray.state import EventStore, Message
@@ -21,32 +21,41 @@ FORMAT = 1
 """Of what is kept here."""
 
 
-class KeptLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A letter that is not part of a run's history, due at an instant. ``why`` is what the last try came to."""
+class KeptNotification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A notification that is not part of a run's history, due at an instant. ``why`` is what the last try came to."""
 
     message_id: str
-    letter: Letter
+    said: Notification
     due_at: datetime
     attempts: int = 0
     why: str | None = None
     format: int = FORMAT
 
 
-def kept_letters(store: EventStore) -> Registers[KeptLetter]:
-    """Letters beside runs, by their ids."""
-    return Registers(store, "notices/", KeptLetter, format_=FORMAT)
+def pending(store: EventStore) -> Registers[KeptNotification]:
+    """Notifications beside runs, by their ids."""
+    return Registers(store, "notices/", KeptNotification, format_=FORMAT)
 
 
-def dead_letters(store: EventStore) -> Registers[KeptLetter]:
-    """Letters that could not be handed over, by their ids."""
-    return Registers(store, "deadletters/webhook/", KeptLetter, format_=FORMAT)
+def undelivered(store: EventStore) -> Registers[KeptNotification]:
+    """Notifications that could not be handed over, by their ids."""
+    return Registers(store, "deadletters/webhook/", KeptNotification, format_=FORMAT)
 
 
-def kept(message: Message, *, why: str | None = None) -> KeptLetter:
+def tell_again(store: EventStore, name: str, now: datetime) -> None:
+    """Have a dead letter handed over anew, from ``now`` on; with a death between, it stays dead beside that."""
+    dead = undelivered(store).get(name)
+    if dead is not None:
+        again = msgspec.structs.replace(dead, due_at=now, attempts=0, why=None)
+        pending(store).change(name, lambda before: before or again)
+        undelivered(store).change(name, lambda _: None)
+
+
+def kept(message: Message, *, why: str | None = None) -> KeptNotification:
     """A message as a register holds it."""
-    return KeptLetter(
+    return KeptNotification(
         message_id=message.message_id,
-        letter=msgspec.json.decode(message.data, type=Letter),
+        said=msgspec.json.decode(message.data, type=Notification),
         due_at=message.due_at,
         attempts=message.attempts,
         why=why,
@@ -67,12 +76,12 @@ def tell(store: EventStore, file: Registered, name: str, *, cause: str, now: dat
         at=now,
         data=data,
     )
-    for message in letters(notify, name, event, now):
+    for message in notifications(notify, name, event, now):
         _keep(store, kept(message))
 
 
-def _keep(store: EventStore, letter: KeptLetter) -> None:
-    kept_letters(store).change(letter.message_id, lambda before: before or letter)
+def _keep(store: EventStore, notification: KeptNotification) -> None:
+    pending(store).change(notification.message_id, lambda before: before or notification)
 
 
 def tell_absence(store: EventStore, file: Registered, fire: Fire, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Hands letters to their addresses: signed, at least once, later each time, and after so many tries not at all.
+"""Hands notifications to their addresses: signed, at least once, later each time, and after so many tries not at all.
 
 Headers and signature are those of Standard Webhooks (https://www.standardwebhooks.com): ``webhook-signature`` is
 ``v1,`` and the base64 of HMAC-SHA256 over ``<webhook-id>.<webhook-timestamp>.<body>``. No redirect is followed. A host
@@ -27,8 +27,8 @@ import msgspec
 
 from lakeray.errors import ConfigError, LakerayError, RevisionConflict
 from lakeray.failpoints import failpoint
-from lakeray.runtime.durable.notices import TOPIC, Letter
-from lakeray.runtime.durable.triggers.telling import KeptLetter, dead_letters, kept, kept_letters
+from lakeray.runtime.durable.notices import TOPIC, Notification
+from lakeray.runtime.durable.triggers.telling import KeptNotification, kept, pending, undelivered
 from lakeray.security.secrets import resolve
 from lakeray.state import EventStore
 from lakeray.workflow.overlap import share
@@ -61,11 +61,11 @@ def signature(message_id: str, timestamp: int, body: bytes, key: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def post(message_id: str, letter: Letter, *, now: datetime, private_hosts: Collection[str]) -> Answer:
-    """Post one letter. Raises nothing; what it says in the end holds no secret."""
-    body = msgspec.json.encode(letter.event)
+def post(message_id: str, notification: Notification, *, now: datetime, private_hosts: Collection[str]) -> Answer:
+    """Post one notification. Raises nothing; what it says in the end holds no secret."""
+    body = msgspec.json.encode(notification.event)
     try:
-        key = resolve(letter.secret).reveal()
+        key = resolve(notification.secret).reveal()
         signed = signature(message_id, int(now.timestamp()), body, key)
     except ConfigError as error:
         return Answer(handed_over=False, why=error.message)
@@ -79,7 +79,7 @@ def post(message_id: str, letter: Letter, *, now: datetime, private_hosts: Colle
         "webhook-signature": signed,
     }
     try:
-        return _send(letter, body, headers, private_hosts)
+        return _send(notification, body, headers, private_hosts)
     except PrivateAddress as error:
         return Answer(handed_over=False, why=error.message, hopeless=True)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -92,16 +92,16 @@ class PrivateAddress(LakerayError):
     code = "private_address"
 
 
-def _send(letter: Letter, body: bytes, headers: dict[str, str], private_hosts: Collection[str]) -> Answer:
-    parts = urlsplit(letter.url)
+def _send(notification: Notification, body: bytes, headers: dict[str, str], private_hosts: Collection[str]) -> Answer:
+    parts = urlsplit(notification.url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = public_address(host, port, private_hosts)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        connection = _Pinned(host, port, timeout=letter.timeout_s, address=address)
+        connection = _Pinned(host, port, timeout=notification.timeout_s, address=address)
     else:
-        connection = http.client.HTTPConnection(address, port, timeout=letter.timeout_s)
+        connection = http.client.HTTPConnection(address, port, timeout=notification.timeout_s)
         headers = {"host": parts.netloc, **headers}
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -154,7 +154,7 @@ def wait_s(message_id: str, attempts: int) -> float:
 
 
 class Webhooks:
-    """A duty. Letters are posted in the threads of ``pool``; one that is under way is due again should this die."""
+    """A duty. Notifications are posted in threads of ``pool``; one that is under way is due again should this die."""
 
     name = "webhooks"
     every_s = 1.0
@@ -171,7 +171,7 @@ class Webhooks:
         self._clock = clock
         self._pool = pool
         self._private_hosts = private_hosts
-        self._letters = kept_letters(store)
+        self._pending = pending(store)
         self._under_way: set[str] = set()
 
     def tick(self) -> None:
@@ -181,51 +181,58 @@ class Webhooks:
             for message in self._store.messages(shard, now, _AT_ONCE):
                 if message.topic == TOPIC:
                     self._begin(_OfRun(self._store, shard, kept(message)), now)
-        for name in self._letters.names():
-            letter, revision = self._letters.read(name)
-            if letter is not None and letter.due_at <= now:
-                self._begin(_BesideRuns(self._store, name, letter, revision), now)
+        for name in self._pending.names():
+            notification, revision = self._pending.read(name)
+            if notification is not None and notification.due_at <= now:
+                self._begin(_BesideRuns(self._store, name, notification, revision), now)
 
     def _begin(self, place: _OfRun | _BesideRuns, now: datetime) -> None:
         message_id = place.kept.message_id
         if message_id in self._under_way or len(self._under_way) >= _AT_ONCE:
             return
-        again = now + timedelta(seconds=2 * place.kept.letter.timeout_s + 30)
+        again = now + timedelta(seconds=2 * place.kept.said.timeout_s + 30)
         if not place.postpone(again, place.kept.attempts):
             return
         self._under_way.add(message_id)
         self._pool.submit(self._hand_over, place)
 
     def _hand_over(self, place: _OfRun | _BesideRuns) -> None:
-        letter = place.kept
+        notification = place.kept
         try:
-            answer = post(letter.message_id, letter.letter, now=self._clock(), private_hosts=self._private_hosts)
-            failpoint("letter_handed_over")
-            attempts = letter.attempts + 1
+            answer = post(
+                notification.message_id, notification.said, now=self._clock(), private_hosts=self._private_hosts
+            )
+            failpoint("notification_sent")
+            attempts = notification.attempts + 1
             if answer.handed_over:
                 place.settle()
-            elif answer.hopeless or attempts >= letter.letter.maximum_attempts:
-                dead = msgspec.structs.replace(letter, attempts=attempts, why=answer.why)
-                dead_letters(self._store).change(letter.message_id, lambda _: dead)
+            elif answer.hopeless or attempts >= notification.said.maximum_attempts:
+                dead = msgspec.structs.replace(notification, attempts=attempts, why=answer.why)
+                undelivered(self._store).change(notification.message_id, lambda _: dead)
                 place.settle()
-                _log.error("%s is a dead letter to %s: %s", letter.message_id, letter.letter.subscriber, answer.why)
+                _log.error(
+                    "%s is a dead letter to %s: %s",
+                    notification.message_id,
+                    notification.said.subscriber,
+                    answer.why,
+                )
             else:
-                later = max(wait_s(letter.message_id, attempts), answer.after_s)
+                later = max(wait_s(notification.message_id, attempts), answer.after_s)
                 place.postpone(self._clock() + timedelta(seconds=later), attempts)
-                _log.warning("%s is tried again in %.0f s: %s", letter.message_id, later, answer.why)
+                _log.warning("%s is tried again in %.0f s: %s", notification.message_id, later, answer.why)
         except LakerayError as error:  # it is due again by itself
-            _log.warning("%s: %s", letter.message_id, error.message)
+            _log.warning("%s: %s", notification.message_id, error.message)
         finally:
-            self._under_way.discard(letter.message_id)
+            self._under_way.discard(notification.message_id)
 
 
 class _OfRun:
-    """A letter in the store's outbox."""
+    """A notification in the store's outbox."""
 
-    def __init__(self, store: EventStore, shard: int, letter: KeptLetter) -> None:
+    def __init__(self, store: EventStore, shard: int, notification: KeptNotification) -> None:
         self._store = store
         self._shard = shard
-        self.kept = letter
+        self.kept = notification
 
     def postpone(self, due_at: datetime, attempts: int) -> bool:
         """Have it due later."""
@@ -238,24 +245,24 @@ class _OfRun:
 
 
 class _BesideRuns:
-    """A letter in a register."""
+    """A notification in a register."""
 
-    def __init__(self, store: EventStore, name: str, letter: KeptLetter, revision: int) -> None:
-        self._letters = kept_letters(store)
+    def __init__(self, store: EventStore, name: str, notification: KeptNotification, revision: int) -> None:
+        self._pending = pending(store)
         self._name = name
         self._revision = revision
-        self.kept = letter
+        self.kept = notification
 
     def postpone(self, due_at: datetime, attempts: int) -> bool:
         """Have it due later; whether nobody else has it."""
         later = msgspec.structs.replace(self.kept, due_at=due_at, attempts=attempts)
         try:
-            self._letters.put(self._name, later, expected=self._revision)
+            self._pending.put(self._name, later, expected=self._revision)
         except RevisionConflict:
             return False
-        self._revision = self._letters.read(self._name)[1]
+        self._revision = self._pending.read(self._name)[1]
         return True
 
     def settle(self) -> None:
         """It is over."""
-        self._letters.change(self._name, lambda _: None)
+        self._pending.change(self._name, lambda _: None)

@@ -112,6 +112,19 @@ def test_a_file_that_says_something_else_counts_from_then_on_and_one_that_does_n
     assert due(world)[2:] == ["12:22"]
 
 
+@pytest.mark.parametrize(
+    "data", [b"{}", b'{"definition":{"workflow":"a","tenant":"a","steps":{},"document":{"odd":1}}']
+)
+def test_a_file_that_cannot_be_read_leaves_the_others_alone(world, data, caplog):
+    world.add(EVERY_FIVE % "allow_all")
+    said = data + b',"principal":"x","added_at":"2024-05-01T12:00:00Z"}' if b"definition" in data else data
+    world.store.put("triggers/files/a/a", said, expected=0)
+    world.passes(minutes=5)
+    schedules(world).tick()
+    assert due(world) == ["12:05"]
+    assert "a/a cannot be read" in caplog.text
+
+
 def test_what_is_removed_begins_no_more(world):
     file = world.add(EVERY_FIVE % "allow_all")
     assert list(file.since) == [SCHEDULE]

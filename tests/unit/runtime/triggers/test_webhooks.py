@@ -1,6 +1,6 @@
 """Others hear of what becomes of runs: signed, at least once, with an id that stays, and no secret on the way.
 
-Crash points: an address was told and the letter is in the outbox still.
+Crash points: an address was told and the notification is in the outbox still.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from lakeray.runtime.durable.triggers.ends import Ends
 from lakeray.runtime.durable.triggers.schedules import Schedules
-from lakeray.runtime.durable.triggers.telling import dead_letters, kept_letters
+from lakeray.runtime.durable.triggers.telling import pending, undelivered
 from lakeray.runtime.durable.triggers.watches import Watches
 from lakeray.runtime.durable.triggers.webhooks import PrivateAddress, Webhooks, public_address, signature, wait_s
 from tests.unit.runtime.triggers.store_world import STEP, AtOnce, dying_at
@@ -130,8 +130,8 @@ def test_what_fails_is_tried_again_later_and_then_a_dead_letter(world, receiver)
     assert len(receiver.heard) == 3
     assert tries[0] == 1
     assert len({headers["webhook-id"] for headers, _ in receiver.heard}) == 1
-    [name] = dead_letters(world.store).names()
-    dead = dead_letters(world.store).get(name)
+    [name] = undelivered(world.store).names()
+    dead = undelivered(world.store).get(name)
     assert dead is not None
     assert (dead.attempts, dead.why) == (3, "HTTP 302")
 
@@ -143,7 +143,7 @@ def test_an_address_that_is_gone_gets_no_second_try(world, receiver):
         webhooks(world).tick()
         world.passes(hours=1)
     assert len(receiver.heard) == 1
-    assert len(dead_letters(world.store).names()) == 1
+    assert len(undelivered(world.store).names()) == 1
 
 
 def test_who_asks_for_time_gets_it(world, receiver):
@@ -161,7 +161,7 @@ def test_who_asks_for_time_gets_it(world, receiver):
 
 def test_dying_behind_a_delivery_tells_it_again_under_the_same_id(world, receiver, monkeypatch):
     a_failed_run(world, receiver)
-    monkeypatch.setattr("lakeray.failpoints._ARMED", {"letter_handed_over": ("error", 1)})
+    monkeypatch.setattr("lakeray.failpoints._ARMED", {"notification_sent": ("error", 1)})
     monkeypatch.setattr("lakeray.failpoints._PASSES", {})
     webhooks(world).tick()
     world.passes(hours=1)
@@ -186,8 +186,8 @@ def test_addresses_that_are_not_public_need_leave(world, receiver):
     a_failed_run(world, receiver)
     webhooks(world, hosts=()).tick()
     assert receiver.heard == []
-    [name] = dead_letters(world.store).names()
-    dead = dead_letters(world.store).get(name)
+    [name] = undelivered(world.store).names()
+    dead = undelivered(world.store).get(name)
     assert dead is not None
     assert "127.0.0.1, which is not public" in (dead.why or "")
 
@@ -232,4 +232,4 @@ def test_what_schedules_and_expectations_miss_is_told_once(world, receiver):
     hooks.tick()
     kinds = sorted(json.loads(body)["type"] for _, body in receiver.heard)
     assert kinds == ["lakeray.expect.missed", "lakeray.schedule.missed"]
-    assert kept_letters(world.store).names() == []
+    assert pending(world.store).names() == []
