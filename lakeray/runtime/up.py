@@ -130,7 +130,8 @@ class Up:
                 standing = ray.get(actor.standing.remote(), timeout=_LAST_ANSWER_S)
                 news = ray.get(actor.news.remote(), timeout=_LAST_ANSWER_S)
             except GetTimeoutError:
-                self._stands(number, f"orchestrator {number} does not answer")
+                answered = self._standing.get(number, _starts(number)) != _starts(number)
+                self._stands(number, f"orchestrator {number} does not answer" if answered else _starts(number))
                 continue
             except RayError:
                 self._stands(number, f"orchestrator {number} died: Ray starts it again")
@@ -161,6 +162,10 @@ class Up:
             self._look()
         for actor in (*self._actors, self._gates):
             ray.kill(actor)
+
+
+def _starts(number: int) -> str:
+    return f"orchestrator {number} starts"
 
 
 def _active(store: EventStore) -> list[str]:
