@@ -1,7 +1,8 @@
-"""A node of a cluster is lost in the middle of an import; the head is lost with everything on it: the run ends right.
+"""Machines are lost, and the run ends right: a node in the middle of an import, the head with everything on it, an
+orchestrator that stands still until another has taken over.
 
 Crash points: the node on which the import's driver and one of its tasks run, behind the first of eight batches; every
-process of `lakeray up` and its Ray, likewise.
+process of `lakeray up` and its Ray, likewise; an orchestrator with a step at work, which goes on later.
 """
 
 from __future__ import annotations
@@ -17,17 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+import lakeray
+from lakeray.config import Settings
 from lakeray.runtime.durable import journal
+from lakeray.state import shard_of
 from lakeray.workflow import events as e
 from tests.integration.standing import Standing
+from tests.integration.steps_on_ray import HERE
 from tests.integration.test_exactly_once_ray import MARK, processes_of
 from tests.polling import eventually
 from tests.sample_lake import SampleLake
+from tests.servers import RedisServer
+from tests.unit.runtime.durable_world import completions
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 
 TAKEN_OVER_WITHIN_S = 40
+OTHER_ORCHESTRATOR_WITHIN_S = 15
 
 
 @pytest.fixture
@@ -82,6 +91,45 @@ def test_a_node_is_lost_in_the_middle_of_an_import(
         lake.check()
     finally:
         standing.leave()
+
+
+def test_an_orchestrator_stands_still_and_goes_on_when_another_owns_its_runs(
+    redis_server: RedisServer, tmp_path: Path, record_property: Any
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    text = f"""
+workflow: long
+steps:
+  linger: {{python: {{function: "{HERE}:linger", arguments: {{sink: {tmp_path}}}}}, retry: {{initial_interval: 0s}}}}
+  after: {{after: [linger], python: "{HERE}:where"}}
+"""
+    lake = lakeray.connect(settings=Settings(cpus=2))
+    lake._cluster.connect()
+    standing = Standing(redis_server.url, orchestrators=2)
+    try:
+        standing.begin(text, "run-1")
+        standing.running("run-1", "linger")
+        home = shard_of("run-1", standing.store.shards) % 2
+        pid = int(eventually(lambda: owner(standing, home), 20).split("-")[-2])
+        os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        eventually(lambda: standing.state("run-1").steps["linger"].tries.attempt == 2, OTHER_ORCHESTRATOR_WITHIN_S)
+        record_property("taken_over_s", round(time.monotonic() - stopped, 1))
+        (tmp_path / "go").touch()
+        os.kill(pid, signal.SIGCONT)
+        assert standing.ended("run-1").ended == "succeeded"
+        eventually(lambda: not Path(f"/proc/{pid}").exists(), 30)  # fenced, it has ended itself
+        assert set(completions(journal.history(standing.store, "run-1")).values()) == {1}
+    finally:
+        standing.leave()
+        lake.close()
+
+
+def owner(standing: Standing, number: int) -> str:
+    """The name under which an orchestrator owns shards; raises StopIteration while it owns none."""
+    said = (each["event"].split(" drives ")[0] for each in standing.said if " drives " in each["event"])
+    return next(name for name in said if name.startswith(f"orchestrator-{number}-"))
 
 
 def up(folder: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:

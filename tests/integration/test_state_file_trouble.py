@@ -26,7 +26,7 @@ from tests.forks import exit_code, fork
 from tests.polling import eventually
 from tests.sample_lake import finished, killed_at_the_end
 from tests.unit.runtime import durable_world as world
-from tests.unit.runtime.desk import WITHIN_S, check_steady, desk
+from tests.unit.runtime.desk import WITHIN_S, check_steady, desk, stopped
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 
@@ -172,7 +172,7 @@ def test_an_owner_that_freezes_keeps_its_file(folder):
         folder,
     )
     with killed_at_the_end(first):
-        eventually(lambda: len(world.histories(env["LAKERAY_STATE"])) == 1, WITHIN_S)
+        eventually(lambda: stopped(first.pid), WITHIN_S)
         with open_state(env["LAKERAY_STATE"]) as store, pytest.raises(Exception, match=f"process {first.pid} on"):
             store.lease(0, "another", 1.0)
         first.send_signal(signal.SIGCONT)

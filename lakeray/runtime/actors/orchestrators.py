@@ -94,12 +94,13 @@ class OrchestratorActor:
         """Go on trying: what is away for a moment, the store or the gates' actor, may not end the actor for good."""
         while not self._left.is_set():
             try:
-                crew, store = self._crew(), open_state(self._settings.state)
+                gates, store = _actor(self._place.gates), open_state(self._settings.state)
             except (LakerayError, ValueError) as error:
                 self._why = str(error)
                 _log.warning("it cannot begin yet: %s", error)
                 self._left.wait(_OPEN_AGAIN_S)
                 continue
+            crew = self._crew(gates)
             self._orchestrator = SharedOrchestrator(
                 store,
                 owner=self._owner,
@@ -112,15 +113,13 @@ class OrchestratorActor:
             self._orchestrator.open()
             return
 
-    def _crew(self) -> Crew:
-        import ray
-
+    def _crew(self, gates: Any) -> Crew:
         slots, streams = Cluster(self._settings).slots, Streams()
         return Crew(
             settings=self._settings,
             streams=streams,
             warm=Warm(streams, max(_LEAST_WARM, math.ceil(slots / self._place.of))),
-            gates=ray.get_actor(self._place.gates),
+            gates=gates,
             grace_s=self._place.grace_s,
         )
 
@@ -128,6 +127,13 @@ class OrchestratorActor:
         """Ray starts the actor again."""
         _log.warning("%s was fenced: it drops everything and begins anew", self._owner)
         os._exit(1)
+
+
+def _actor(name: str) -> Any:
+    """Raises ValueError while there is none of this name."""
+    import ray
+
+    return ray.get_actor(name)
 
 
 def _workers(crew: Crew, _: RunState) -> RayWorkers:

@@ -181,20 +181,22 @@ class Neighbours:
         if now - self._said_at >= self._ttl_s / 3:
             self._say()
             self._said_at = now
+        for home in range(self._of):
+            self._look_at(home, now)
         owned = {lease.shard for lease in self._store.leases()} | held
         free = [shard for shard in range(self._store.shards) if shard not in owned]
         return [shard for shard in free if self._is_mine(shard % self._of, now)]
 
-    def _is_mine(self, home: int, now: float) -> bool:
-        if home == self._number:
-            return True
+    def _look_at(self, home: int, now: float) -> None:
+        """Keep in mind when its register was first seen as it is: also while its shards are owned still."""
         found = self._store.get(_register(home))
         revision = found.revision if found is not None else 0
         known = self._seen.get(home)
         if known is None or known[0] != revision:
             self._seen[home] = (revision, now)
-            return False
-        return now - known[1] >= self._ttl_s
+
+    def _is_mine(self, home: int, now: float) -> bool:
+        return home == self._number or now - self._seen[home][1] >= self._ttl_s
 
     def _say(self) -> None:
         key = _register(self._number)

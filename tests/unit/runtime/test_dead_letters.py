@@ -12,8 +12,8 @@ import pytest
 import lakeray
 from lakeray.config import Settings
 from lakeray.runtime.durable.embedded import open_state
-from lakeray.runtime.durable.notices import Letter, cloud_event
-from lakeray.runtime.durable.triggers.telling import KeptLetter, dead_letters, kept_letters
+from lakeray.runtime.durable.notices import Notification, cloud_event
+from lakeray.runtime.durable.triggers.telling import KeptNotification, pending, undelivered
 from lakeray.workflow.refusal import Refused
 from tests.commands import lakeray as command
 from tests.polling import eventually
@@ -123,10 +123,10 @@ def test_an_address_that_could_not_be_told_is_a_letter_until_it_is_told_again(tm
     event = cloud_event(
         "run.failed", event_id="run-1/7", tenant="acme", workflow="orders", subject="run-1", at=now, data={}
     )
-    letter = Letter(subscriber="ops", url="https://ops.example/in", secret="env:X", event=event)
-    dead = KeptLetter(message_id="run-1/7/ops", letter=letter, due_at=now, attempts=12, why="it answered 500")
+    said = Notification(subscriber="ops", url="https://ops.example/in", secret="env:X", event=event)
+    dead = KeptNotification(message_id="run-1/7/ops", said=said, due_at=now, attempts=12, why="it answered 500")
     with open_state(f"sqlite:///{tmp_path}/state.db") as store:
-        dead_letters(store).change(dead.message_id, lambda _: dead)
+        undelivered(store).change(dead.message_id, lambda _: dead)
     [found] = lake.deadletters.list(tenant="acme")
     assert (found.kind, found.step, found.run_id, found.workflow) == ("webhook", "ops", "run-1", "orders")
     assert "in vain 12 times: it answered 500" in found.error.message
@@ -135,6 +135,6 @@ def test_an_address_that_could_not_be_told_is_a_letter_until_it_is_told_again(tm
     assert lake.deadletters.retell("run-1") == found
     assert lake.deadletters.list() == []
     with open_state(f"sqlite:///{tmp_path}/state.db") as store:
-        again = kept_letters(store).get(dead.message_id)
+        again = pending(store).get(dead.message_id)
     assert again is not None
-    assert (again.letter, again.attempts, again.why) == (letter, 0, None)
+    assert (again.said, again.attempts, again.why) == (said, 0, None)

@@ -72,6 +72,21 @@ def test_shards_of_a_neighbour_that_is_silent_for_a_lease_are_asked_for(pair: li
     assert first.open_to_me(set()) == [0, 2], "a sign of life, and they are the neighbour's again"
 
 
+def test_the_end_of_a_lease_and_the_silence_are_waited_for_at_the_same_time(
+    store: SqliteStore, pair: list[Neighbours], clock: Clock
+) -> None:
+    first, second = pair
+    for _ in range(3):
+        second.open_to_me(set())
+        first.open_to_me(set())
+        clock.at += 1
+    store.lease(1, "owner-1", TTL_S)
+    for _ in range(int(TTL_S) + 1):
+        clock.at += 1
+        found = first.open_to_me(set())
+    assert 1 in found
+
+
 def test_signs_of_life_keep_them(pair: list[Neighbours], clock: Clock) -> None:
     first, second = pair
     for _ in range(5 * int(TTL_S)):
