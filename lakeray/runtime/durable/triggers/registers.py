@@ -7,12 +7,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from lakeray.errors import RevisionConflict
+from lakeray.runtime.durable.exchange import exchange
 from lakeray.state import EventStore
 from lakeray.workflow.kept import decode, encode
 
 T = TypeVar("T", bound=msgspec.Struct)
-_TRIES = 20
 
 
 class Registers(Generic[T]):
@@ -50,14 +49,9 @@ class Registers(Generic[T]):
 
         ``change`` may be asked several times and decides on what it is given alone.
         """
-        for _ in range(_TRIES):
-            before, revision = self.read(name)
-            after = change(before)
-            if after == before:
-                return after
-            try:
-                self.put(name, after, expected=revision)
-            except RevisionConflict:
-                continue
-            return after
-        raise RevisionConflict(f"{self._prefix}{name} changes all the time", hint="try again")
+
+        def changed(data: bytes | None) -> tuple[bytes | None, T | None]:
+            after = change(None if data is None else decode(data, self._kind, newest=self._format))
+            return None if after is None else encode(after), after
+
+        return exchange(self._store, self._prefix + name, changed)
