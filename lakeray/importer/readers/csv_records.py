@@ -113,8 +113,8 @@ class RecordCutter:
                 if unended is not None and room:
                     break
                 line = _LINE_END.search(text, begin)
-                if line is None and not final:
-                    break
+                if not final and (line is None or (line.end() == len(text) and text.endswith(b"\r"))):
+                    break  # a newline may follow in the next piece
                 end, cut.used = line.span() if line else (len(text), len(text))
                 if end > begin:
                     cut.faults[before + len(starts)] = BAD_QUOTE if unended is None else UNENDED

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakeray.importer.readers import ReadOptions, Refused, read
@@ -77,6 +77,7 @@ def test_bad_records_are_refused_exactly(data: st.DataObject, block: int) -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text('a",\n\r', max_size=40), block=st.integers(1, 50))
+@example(text='""a\r\na', block=1)
 def test_any_text_gives_the_same_whatever_the_blocks(text: str, block: int) -> None:
     options = {"options": {"header": False, "names": ["a", "b"]}}
     whole = everything(text.encode(), **options)
