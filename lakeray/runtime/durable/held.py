@@ -59,8 +59,8 @@ class Held:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of it is under way here."""
-        return self.sending is None and not self.asked and not self.at_work
+        """Whether nothing of it is under way here. Of one that is parked nobody decides on what is said of it still."""
+        return self.sending is None and not self.at_work and (not self.asked or self.parked is not None)
 
     def unsend(self) -> list[Asked]:
         """Count no longer on the append that is under way; what was asked for in it."""

@@ -32,20 +32,25 @@ class Inbox:
                 waiting.add(sent.command_id)
                 if sent.command_id in self._under_way:
                     continue
+                self._under_way.add(sent.command_id)
                 try:
                     command = decode_command(sent.data)
                 except ValueError as error:
                     self.answer(sent, Refused(str(error), hint="use the same version of lakeray on both sides"))
                     continue
                 yield sent.run_id, Asked(command, sent=sent)
-        self._under_way = waiting
+        self._under_way &= waiting
 
     def answer(self, sent: Sent, refused: LakerayError | None) -> None:
         """Answer a command that led to no event; the sender asks again where the store cannot be reached."""
         try:
             self._store.answer(sent, encode_answer(refused))
         except StateUnavailable:
-            self._under_way.discard(sent.command_id)
+            self.again(sent)
+
+    def again(self, sent: Sent) -> None:
+        """Receive a command anew: nothing became of it here."""
+        self._under_way.discard(sent.command_id)
 
 
 def answers_to(told: Sequence[tuple[Asked, LakerayError | None]]) -> list[Answer]:

@@ -73,7 +73,9 @@ class Orchestrator:
             leases=self._leases,
             runs=self._runs,
             clock=clock,
+            inbox=self._inbox,
             turn=self._turn,
+            let_go=self._let_go,
             later=self._loop.post_in,
         )
         self._orphans: Orphans | None = None
@@ -208,7 +210,7 @@ class Orchestrator:
 
     def _ask_parked(self, held: Held, why: str, asked: Asked) -> None:
         """A person's word ends the parking; anything else is refused."""
-        if isinstance(asked.command, _BY_PEOPLE):
+        if isinstance(asked.command, _BY_PEOPLE) and not held.leaving:
             self._trouble.settled(held)
             if held.attended and held.workers_of is not None:
                 listeners: list[Listener | None] = [*held.listeners] or [None]
@@ -239,7 +241,7 @@ class Orchestrator:
         done_with = held.leaving or over or not held.attended
         if held.idle and done_with and self._runs.get(held.run_id) is held:
             del self._runs[held.run_id]
-            self._trouble.let_go(held)
+            self._trouble.remember(held)
             for left in held.leaving:
                 left.set_result(None)
 
@@ -304,9 +306,8 @@ class Orchestrator:
             held.sending = None
             held.state = sending.taken.state
             self._follow(held, sending.taken)
-        elif isinstance(error, StateUnavailable) and held.leaving:  # the next owner reads what became of it
-            refuse(held.unsend(), error)
-            self._let_go(held)
+        elif isinstance(error, StateUnavailable) and held.leaving:
+            self._trouble.left_behind(held, error)
         elif isinstance(error, StateUnavailable):
             if sending.tries == _RETRIES_UNSAID:
                 _log.warning("run %s waits for the state: %s", held.run_id, error.message)

@@ -13,8 +13,9 @@ from datetime import datetime
 
 from lakeray.errors import Fenced, HistoryWentBack, LakerayError, LeaseHeld, StateError, StateUnavailable
 from lakeray.runtime.durable import journal
-from lakeray.runtime.durable.decision import refuse
+from lakeray.runtime.durable.decision import Asked, refuse
 from lakeray.runtime.durable.held import Held
+from lakeray.runtime.durable.inbox import Inbox
 from lakeray.runtime.durable.leases import Leases
 from lakeray.state import EventStore
 from lakeray.workflow.commands import PauseRun
@@ -30,13 +31,17 @@ AGAIN_S = 0.25
 
 @dataclass(eq=False)
 class Trouble:
-    """``turn`` decides on a run, ``later`` does something in so many seconds; all in the orchestrator's thread."""
+    """``turn`` decides on a run, ``let_go`` forgets one that is being left once nothing of it is under way, ``later``
+    does something in so many seconds; all in the orchestrator's thread.
+    """
 
     store: EventStore
     leases: Leases
     runs: dict[str, Held]
+    inbox: Inbox
     clock: Callable[[], datetime]
     turn: Callable[[Held], None]
+    let_go: Callable[[Held], None]
     later: Callable[[float, Callable[[], None]], None]
     given_up: dict[str, str] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
@@ -56,6 +61,15 @@ class Trouble:
         if self._away:
             _log.warning("the state can be used again")
         self._away = False
+
+    def left_behind(self, held: Held, error: StateUnavailable) -> None:
+        """Wait for the store no longer on behalf of a run that is being left: its next owner reads what became of it,
+        and hears what was sent to it.
+        """
+        for each in self._dropped(held, error):
+            if each.sent is not None:
+                self.inbox.again(each.sent)
+        self.let_go(held)
 
     # The store went back --------------------------------------------------------------------------------------------
 
@@ -89,6 +103,9 @@ class Trouble:
             return
         except StateUnavailable as error:
             self.away(error, lambda: self._regain(shard))
+            for held in self._of(shard):
+                if held.leaving and held.sending is not None and held.sending.refused:
+                    self.left_behind(held, error)
             return
         self._regained.discard(shard)
         for held in self._of(shard):
@@ -104,7 +121,10 @@ class Trouble:
             if self._lost(held, now, known=held.sequence):
                 return
         except StateUnavailable as error:
-            self.away(error, lambda: self.look_again(held))
+            if held.leaving:
+                self.left_behind(held, error)
+            else:
+                self.away(error, lambda: self.look_again(held))
             return
         except StateError as error:
             self.park(held, error.message)
@@ -113,7 +133,7 @@ class Trouble:
         held.state = now
         self.turn(held)
 
-    def let_go(self, held: Held) -> None:
+    def remember(self, held: Held) -> None:
         """The run is held no longer; how far it had come is remembered for a while, also when it was over."""
         self._known[held.run_id] = held.sequence
         if len(self._known) > _MOST_KNOWN:
@@ -171,24 +191,36 @@ class Trouble:
                 left.set_result(None)
 
     def park(self, held: Held, why: str) -> None:
-        """Leave the run alone from now on, and say so."""
+        """Leave the run alone from now on, and say so, to whoever asked something of it as well."""
         _log.error("run %s is parked: %s", held.run_id, why)
-        self._give_up(held, why, parked(held.run_id, why))
+        error = parked(held.run_id, why)
+        for each in self._give_up(held, why, error):
+            if each.sent is not None:
+                self.inbox.answer(each.sent, error)
+        if held.leaving:
+            self.let_go(held)
 
     def settled(self, held: Held) -> None:
         """A person has something to say to a parked run: it is read anew."""
         del self.runs[held.run_id]
         self.given_up.pop(held.run_id, None)
 
-    def _give_up(self, held: Held, why: str, error: LakerayError) -> None:
+    def _give_up(self, held: Held, why: str, error: LakerayError) -> list[Asked]:
+        """Stop all of the run; what was asked of it, with callers in this process told why nothing becomes of it."""
         held.parked = self.given_up[held.run_id] = why
         self._known.pop(held.run_id, None)
         held.stop(held.at_work)
-        refuse([*held.unsend(), *held.asked], error)
-        held.asked.clear()
+        dropped = self._dropped(held, error)
         if held.state is not None:
             for listener in held.listeners:
                 listener(held.state, [])
+        return dropped
+
+    def _dropped(self, held: Held, error: LakerayError) -> list[Asked]:
+        dropped = [*held.unsend(), *held.asked]
+        held.asked.clear()
+        refuse(dropped, error)
+        return dropped
 
     def _of(self, shard: int) -> list[Held]:
         return [held for held in self.runs.values() if held.shard == shard]
