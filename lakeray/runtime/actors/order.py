@@ -47,15 +47,16 @@ def without_state(settings: Settings) -> Settings:
 
 
 class Doing:
-    """Does an order in threads of this process; ``said`` yields commands as bytes, the report last.
+    """Does an order in threads of this process; ``said`` yields commands as bytes, the ``report`` last.
 
-    ``said`` ends without a report where the work was given up, to be taken up again by whoever owns the run then.
+    There is no report where the work was given up, to be taken up again by whoever owns the run then.
     """
 
     def __init__(self, order: Order) -> None:
         state = decode_state(order.state)
         if state is None:
             raise StateFormat("this process runs another version of lakeray", hint="install the same on every node")
+        self.report: bytes | None = None
         self._key = order.work.key
         self._said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._over = threading.Event()
@@ -67,7 +68,8 @@ class Doing:
 
     def _done(self, command: Command | None) -> None:
         if command is not None:
-            self._tell(command)
+            self.report = encode_command(command)
+            self._said.put(self.report)
         self._over.set()
         self._said.put(None)
 

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,33 +26,44 @@ class StepWorker:
     """The actor: does orders one after the other. ``heartbeats`` and ``stop`` are heard beside them.
 
     What is said comes back in one answer, and what is said on the way when it is asked for: a stream costs twice as
-    much as the call.
+    much as the call. The answers may be heard in any order, so the report is in that of the order alone.
     """
 
     def __init__(self) -> None:
         self._doing: tuple[str, Doing] | None = None
-        self._said: list[bytes] = []
+        self._said: deque[bytes] = deque()
+        self._stops: set[str] = set()
 
     def do(self, order: Order) -> list[bytes]:
         """What is said of the order and was not asked for on the way, see ``Doing``."""
         doing = Doing(order)
         self._doing = order.work.key, doing
+        if order.work.key in self._stops:
+            doing.stop()
         for command in doing.said():
-            self._said.append(command)
-        return self._unsaid()
+            if command is not doing.report:
+                self._said.append(command)
+        self._doing = None
+        self._stops.clear()
+        return [*self._unsaid(), *([doing.report] if doing.report is not None else [])]
 
     def heartbeats(self) -> list[bytes]:
         """What was said since it was asked for last."""
         return self._unsaid()
 
     def _unsaid(self) -> list[bytes]:
-        said, self._said = self._said, []
+        said = []
+        with suppress(IndexError):
+            while True:
+                said.append(self._said.popleft())
         return said
 
     def stop(self, key: str) -> None:
-        """Ask the work with this key to end soon, if it is being done here."""
-        if self._doing is not None and self._doing[0] == key:
-            self._doing[1].stop()
+        """Ask the work with this key to end soon, if it is being done here, or comes next."""
+        self._stops.add(key)  # first: ``do`` looks here once it is doing it
+        doing = self._doing
+        if doing is not None and doing[0] == key:
+            doing[1].stop()
 
 
 def start_step_worker() -> Any:
