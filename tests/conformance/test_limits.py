@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lakeray.errors import StateUnavailable
 from lakeray.runtime.durable.limits import Limits
@@ -209,6 +210,22 @@ def test_a_lost_reply_gives_nothing_twice(store, monkeypatch):
     one.ends(first)
     one.look(second)
     assert one.wants(second)
+
+
+def test_pools_that_cannot_be_read_let_nobody_in_and_keep_no_other_tenant_from_its_turn(store, caplog):
+    one = Owner(store, 0, "one")
+    store.put("pools/acme", b"of a later release", expected=0)
+    waits, (first, second) = run_of(one.runs[0], pool="db"), (run_of(name, pool="db") for name in one.runs[1:3])
+    others = [replace(each, definition=replace(each.definition, tenant="zeta")) for each in (first, second)]
+    assert [one.wants(each) for each in (waits, *others)] == [False, True, False]
+    for _ in range(3):
+        one.look(waits, others[1])
+    assert one.limits.waits(waits.run_id) == []
+    assert one.limits.waits(others[1].run_id) == [("load", "waits for 1 of 1 slots of the pool db: 1 taken")]
+    assert caplog.text.count("tenant acme that need slots wait: the pools in the state cannot be read") == 1
+    store.put("pools/acme", None, expected=1)
+    one.look(waits, others[1])
+    assert one.woken == [waits.run_id]
 
 
 def test_sizes_come_from_the_run_that_was_accepted_last(store):

@@ -24,7 +24,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from lakeray.errors import StateError, StateFormat
+from lakeray.errors import StateError, StateFormat, StateUnavailable
 from lakeray.observability import runs
 from lakeray.runtime.durable.exchange import exchange
 from lakeray.runtime.durable.port import Job, Workers
@@ -80,6 +80,7 @@ class Limits:
         self._ours: dict[str, _Ours] = {}
         self._over: dict[str, set[str]] = {}
         self._seen: dict[str, p.Pools] = {}
+        self._troubled: dict[str, str] = {}
         self._put_off: dict[str, datetime] = {}
         self._trials: set[str] = set()
         self._counted: set[str] = set()
@@ -176,7 +177,7 @@ class Limits:
     def look(self, wanted: Callable[[str], Collection[str]]) -> None:
         """What waits here, or is owed to the store: ``wanted`` names the keys of all that a run wants done now.
 
-        Raises StateUnavailable.
+        A tenant whose pools cannot be read waits, which is said once; the others go on. Raises StateUnavailable.
         """
         with self._lock:
             waiting = {key: ours for key, ours in self._ours.items() if not ours.begun}
@@ -192,13 +193,21 @@ class Limits:
                 reason = p.waits_for(self._seen.get(ours.tenant, p.Pools()), key)
                 runs.record(logging.INFO, "step in line", run=ours.run_id, step=ours.step, reason=reason)
         for tenant in tenants:
-            self._settle(tenant)
+            try:
+                self._settle(tenant)
+                self._troubled.pop(tenant, None)
+            except StateUnavailable:
+                raise
+            except StateError as error:
+                if self._troubled.get(tenant) != error.message:
+                    _log.error("steps of tenant %s that need slots wait: %s", tenant, error)
+                self._troubled[tenant] = error.message
 
     def waits(self, run_id: str) -> list[tuple[str, str]]:
         """The run's steps that have waited for a slot for longer than a tick, each with what it waits for."""
         with self._lock:
             mine = {key: ours for key, ours in self._ours.items() if ours.run_id == run_id and ours.looks}
-            told = [(ours.step, p.waits_for(self._seen[ours.tenant], key)) for key, ours in mine.items()]
+            told = [(ours.step, p.waits_for(self._seen.get(ours.tenant, p.Pools()), key)) for key, ours in mine.items()]
         return [(step, said) for step, said in told if said is not None]
 
     # Breakers -------------------------------------------------------------------------------------------------------
@@ -345,7 +354,8 @@ def _pools(data: bytes | None) -> p.Pools:
     try:
         return p.decode_pools(data) if data is not None else p.Pools()
     except ValueError as error:
-        raise StateFormat(f"the pools in the state cannot be read: {error}", hint="`lakeray pools reset`") from error
+        hint = "use the version of lakeray that wrote them, or a newer one"
+        raise StateFormat(f"the pools in the state cannot be read: {error}", hint=hint) from error
 
 
 def _breaker(data: bytes | None) -> b.Breaker:
