@@ -238,7 +238,7 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
             (
                 f"import: {{from: r, into: t}}, deduplicate: {{key: [id], within: {within}}}{more}",
                 source,
-                f"steps.s.deduplicate.within: a look into the table is not built yet together with {source or more[2:]}",
+                f"s.deduplicate.within: a look into the table is not built yet together with {source or more[2:]}",
             )
             for within in ("table", "{window: 7d, column: at}")
             for source, more in (
