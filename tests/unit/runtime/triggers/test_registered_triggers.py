@@ -24,6 +24,7 @@ from lakeray.runtime.durable.triggers.posting import post
 from lakeray.runtime.durable.triggers.queues import Queues
 from lakeray.runtime.durable.triggers.watches import Watches, kept_triggers
 from lakeray.spec.load import load_workflow
+from lakeray.workflow import commands as c
 from tests.unit.runtime.triggers.store_world import STEP, AtOnce, dying_at
 
 
@@ -234,6 +235,18 @@ def test_the_end_of_a_run_begins_another_one(world, monkeypatch):
         watches(world).tick()
     begun = [head for head in world.own() if head.workflow == "down"]
     assert [world.arguments(head.run_id)["fire"]["run"] for head in begun] == [late]
+
+
+def test_a_terminated_run_is_an_end_too(world):
+    up = world.add(UP)
+    world.add(DOWN.replace("run_end: up", "run_end: {workflow: up, states: [terminated]}"))
+    world.passes(minutes=1)
+    run_id = begun_by_hand(world, up, "one")
+    world.tell(run_id, c.TerminateRun(at=world.now))
+    Ends(world.store, world.clock).tick()
+    watches(world).tick()
+    begun = [head for head in world.own() if head.workflow == "down"]
+    assert [world.arguments(head.run_id)["fire"]["run"] for head in begun] == [run_id]
 
 
 def test_runs_that_begin_one_another_in_a_circle_stop(world):
