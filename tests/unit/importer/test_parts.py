@@ -283,6 +283,26 @@ def drive(folder, what, **env):
     return finished(started, within_s=60).returncode
 
 
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        ("after_claim", 1),
+        *(("after_commit", count) for count in (2, 3, 4)),
+        ("after_ledger_commit", 3),
+        ("after_manifest", 4),
+        *((f"{point}_claim_folded", 1) for point in ("before", "after")),
+        ("after_claim_gone", 1),
+    ],
+)
+def test_numbers_of_a_part_survive_a_kill(tmp_path, point, count):
+    lake = world.lake_in(tmp_path)
+    world.fill(lake)
+    assert drive(tmp_path, "part", LAKERAY_FAILPOINTS=f"{point}=kill:{count}") == -9
+    for _ in range(2):
+        summary = world.part(lake, world.DAYS[1])
+        assert (summary.objects, summary.rows.written, summary.batch_count) == ({"loaded": 3}, 6, 2)
+
+
 LATER = ("after_manifest", "commit_reply", "after_commit", "before_ledger_commit")
 
 
