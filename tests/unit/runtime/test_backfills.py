@@ -217,7 +217,7 @@ def begin(folder: str) -> None:
         *(("after_append", count) for count in (1, 4)),
         ("after_effect", 1),
         ("after_claim", 2),
-        *(("after_commit", count) for count in (2, 4)),
+        *(("after_commit", count) for count in (2, 4, 5)),
         ("after_claim_folded", 2),
     ],
 )
