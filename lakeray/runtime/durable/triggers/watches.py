@@ -92,11 +92,12 @@ class Watches:
         """Look at every trigger once."""
         news = News(self._store)
         notices = news.waiting()
-        for each in watched(self._files):
-            self._look(each, notices)
-        news.heard(notices)  # only now: a trigger that was not told would not hear of them again
+        told = [self._look(each, notices) for each in watched(self._files)]
+        if all(told):  # a trigger that was not told would not hear of them again
+            news.heard(notices)
 
-    def _look(self, watch: Watched, notices: Sequence[Notice]) -> None:
+    def _look(self, watch: Watched, notices: Sequence[Notice]) -> bool:
+        """Whether the trigger was told: not where somebody else was faster."""
         now = self._clock()
         before, revision = self._kept.read(watch.key)
         kept = watching(watch.trigger, watch.file.since[watch.name], before)
@@ -117,9 +118,10 @@ class Watches:
             try:
                 self._kept.put(watch.key, after, expected=revision)
             except RevisionConflict:
-                return
+                return False
             failpoint("after_fire_kept")
         carry_out(self._store, watch.file, state.lane, trigger=watch.trigger.kind, now=now)
+        return True
 
     def _sensed(
         self, watch: Watched, state: pure.TriggerState, notices: Sequence[Notice], now: datetime

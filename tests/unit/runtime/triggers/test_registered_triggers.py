@@ -7,11 +7,13 @@ a queue was read and before its messages are deleted.
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from lakeray.errors import RevisionConflict
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import InlineExecutor
 from lakeray.importer.loop import ImportLoop
@@ -109,6 +111,23 @@ def test_a_posted_notification_is_heard_before_the_next_look(world, tmp_path):
     world.passes(hours=2)
     watches(world).tick()
     assert len(world.own()) == 2, "a notification that got lost is made up for"
+
+
+def test_a_trigger_that_another_process_changed_meanwhile_is_told_again(world, tmp_path, monkeypatch):
+    text = arrival(tmp_path, ", posted: true, reconcile: 1h")
+    put(tmp_path, "a.json")
+    imported(text)
+    world.add(text)
+    watch = watches(world)
+    watch.tick()
+    post(world.store, put(tmp_path, "b.json"), world.now)
+    with monkeypatch.context() as faster:
+        faster.setattr(watch._kept, "put", Mock(side_effect=RevisionConflict("changed")))
+        watch.tick()
+    assert world.own() == []
+    watch.tick()
+    assert len(world.own()) == 1
+    assert News(world.store).waiting() == []
 
 
 class FakeQueue:
