@@ -165,6 +165,17 @@ def test_what_is_given_up_in_the_middle_is_the_streams(tmp_path, point):
     assert world.found(lake) == world.expected(lake)
 
 
+@pytest.mark.parametrize(("point", "said"), [("after_manifest=kill:1", "begins"), ("after_manifest=kill:4", "ends")])
+def test_the_begin_and_the_end_of_a_claim_cannot_be_abandoned(tmp_path, point, said):
+    lake = world.lake_in(tmp_path)
+    world.fill(lake)
+    assert drive(tmp_path, "part", LAKERAY_FAILPOINTS=point) == -9
+    before = world.claims(lake)
+    with pytest.raises(ImportFailed, match=f"{said} a claim"):
+        LedgerOf(lake.context()).abandon()
+    assert world.claims(lake) == before, "and nothing has become of it"
+
+
 def test_what_a_part_has_imported_can_be_taken_out_while_it_is_claimed(tmp_path):
     lake = world.lake_in(tmp_path)
     lake.table = {"provenance": True}
