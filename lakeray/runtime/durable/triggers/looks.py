@@ -65,6 +65,10 @@ class Looks(Protocol):
         """The table's version, with what happened behind version ``after``."""
         ...
 
+    def close(self) -> None:
+        """Begin no further looks. Those under way know nothing of the store: nobody waits for them."""
+        ...
+
 
 class Beside:
     """Keeps the contract of ``Looks`` in the threads of ``pool``. A look that fails is said and taken again."""
@@ -84,6 +88,10 @@ class Beside:
     def table(self, key: str, uri: str, *, after: int | None) -> Seen | None:
         """See ``Looks``."""
         return self._answer(key, lambda: look_at_table(uri, after=after))
+
+    def close(self) -> None:
+        """See ``Looks``."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, key: str, look: Callable[[], T]) -> T | None:
         future = self._under_way.get(key)

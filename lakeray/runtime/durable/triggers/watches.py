@@ -14,6 +14,7 @@ import msgspec
 
 from lakeray.errors import RevisionConflict
 from lakeray.failpoints import failpoint
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.begin import carry_out, ended_runs
 from lakeray.runtime.durable.triggers.kept import FORMAT, KeptTrigger, saying, sentences
 from lakeray.runtime.durable.triggers.looks import Looks
@@ -92,9 +93,16 @@ class Watches:
         """Look at every trigger once."""
         news = News(self._store)
         notices = news.waiting()
-        told = [self._look(each, notices) for each in watched(self._files)]
-        if all(told):  # a trigger that was not told would not hear of them again
+        told = True
+        for each in watched(self._files):
+            with apart(f"the trigger {each.key}"):  # one that cannot be read finds by looking what it was not told
+                told &= self._look(each, notices)
+        if told:  # a trigger that was not told would not hear of them again
             news.heard(notices)
+
+    def close(self) -> None:
+        """Begin no further looks."""
+        self._looks.close()
 
     def _look(self, watch: Watched, notices: Sequence[Notice]) -> bool:
         """Whether the trigger was told: not where somebody else was faster."""

@@ -19,6 +19,13 @@ from lakeray.importer.executor import InlineExecutor
 from lakeray.importer.loop import ImportLoop
 from lakeray.observability.progress import Silent
 from lakeray.runtime.bench import utc_now
+from lakeray.runtime.durable.triggers.backfills import (
+    BackfillDefinition,
+    Backfills,
+    KeptBackfill,
+    definitions,
+    kept_backfills,
+)
 from lakeray.runtime.durable.triggers.ends import Ends
 from lakeray.runtime.durable.triggers.looks import Beside
 from lakeray.runtime.durable.triggers.news import News
@@ -27,6 +34,7 @@ from lakeray.runtime.durable.triggers.queues import Queues
 from lakeray.runtime.durable.triggers.watches import Watches, kept_triggers
 from lakeray.spec.load import load_workflow
 from lakeray.workflow import commands as c
+from lakeray.workflow.backfill import Plan, planned
 from tests.unit.runtime.triggers.store_world import STEP, AtOnce, dying_at
 
 
@@ -128,6 +136,30 @@ def test_a_trigger_that_another_process_changed_meanwhile_is_told_again(world, t
     watch.tick()
     assert len(world.own()) == 1
     assert News(world.store).waiting() == []
+
+
+def test_registers_that_this_version_cannot_read_leave_the_others_alone(world, tmp_path, caplog):
+    text = arrival(tmp_path, ", posted: true")
+    put(tmp_path, "a.json")
+    world.add(text)
+    world.add(text.replace("workflow: w", "workflow: a"))
+    for unreadable in ("watch/default/a/came", "news/0"):
+        world.store.put(f"triggers/{unreadable}", b"{}", expected=0)
+    post(world.store, str(tmp_path / "raw" / "a.json"), world.now)
+    watches(world).tick()
+    assert [head.workflow for head in world.own()] == ["w"]
+    assert "the trigger default/a/came is left out" in caplog.text
+    assert world.store.keys("triggers/news/") == ["triggers/news/0"]
+
+
+def test_a_backfill_that_this_version_cannot_read_leaves_the_others_alone(world):
+    begun = planned(Plan(backfill_id="backfill-b", workflow="w", values=("eu",)), world.now)
+    kept_backfills(world.store).put("b", KeptBackfill(backfill=begun, tenant="default", principal="ann"), expected=0)
+    file = world.add(f'workflow: w\nschedule: {{cron: "0 0 1 1 *"}}\n{STEP}')
+    definitions(world.store).put("backfill-b", BackfillDefinition(definition=file.definition), expected=0)
+    world.store.put("backfills/state/a", b"{}", expected=0)
+    Backfills(world.store, world.clock).tick()
+    assert len(world.own()) == 1
 
 
 class FakeQueue:
