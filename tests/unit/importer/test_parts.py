@@ -21,11 +21,13 @@ from lakeray.importer.claims.claim import active
 from lakeray.importer.claims.ranges import Range, moment
 from lakeray.importer.claims.take import ClaimHeld, Wish, free_claims, give_up, import_part, withdraw_part
 from lakeray.importer.claims.view import seen_by_stream
+from lakeray.importer.discovery import difference
 from lakeray.importer.discovery.look import plan
 from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.loop import ClaimOver, ImportLoop
 from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.amend import LedgerOf
+from lakeray.importer.recording.ledger import Ledger
 from tests.commands import Started
 from tests.sample_lake import finished
 from tests.unit.importer import parts_world as world
@@ -279,6 +281,33 @@ def test_a_plan_leaves_claimed_objects_out(lake):
     ledger = lake.ledger()
     listing = open_listing(lake.context().source, now=lake.context().now, ledger=ledger)
     assert sum(window.fresh.num_rows for window in seen_by_stream(listing, ledger)) == 6
+
+
+def test_another_version_of_what_a_part_has_imported_waits_for_its_end(lake, monkeypatch):
+    """Also where the claim would not have it, its time being another; the part's ledger is read a window at a time."""
+    day = Range(start=_day(1), end=_day(2))
+    objects = sorted(lake.raw.rglob("*.json"))
+    for path in objects:
+        os.utime(path, (86_400, 86_400))
+    with suppress(ZeroDivisionError):
+        import_part(_Hands(ImportLoop(lake.context())), Wish(owner="b", range=day))
+    for path in objects:
+        os.utime(path, (86_400 * 5, 86_400 * 5))
+    whole, scanned = Ledger.scan, []
+
+    def scan(ledger, **asked):
+        if ledger.identity.step == "ingest.1":
+            scanned.append((asked["after"], asked["up_to"]))
+        return whole(ledger, **asked)
+
+    monkeypatch.setattr(Ledger, "scan", scan)
+    monkeypatch.setattr(difference, "WINDOW_ROWS", 1)
+    listing = open_listing(lake.context().source, now=lake.context().now)
+    pages = [page.slice(row, 1) for page in listing.pages() for row in range(page.num_rows)]
+    listing = replace(listing, list_pages=lambda _: iter(pages))
+    assert sum(window.fresh.num_rows for window in seen_by_stream(listing, lake.ledger())) == 0
+    uris = [str(path) for path in objects]
+    assert scanned == list(zip([None, *uris], uris, strict=False))
 
 
 @pytest.mark.parametrize("mode", ["merge", "overwrite", "scd2"])

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-import pyarrow.compute as pc
-
 from lakeray.delta.log import changes_data
 from lakeray.delta.query import query
 from lakeray.delta.table import open_table
@@ -145,8 +143,8 @@ def newest_import(workflow: Workflow, source: str) -> datetime | None:
         ledger = _ledger(context)
         handle = ledger.open() if ledger is not None else None
         if handle is not None:
-            rows = query(handle, f"SELECT recorded_at FROM this WHERE outcome IN ({outcomes})")  # noqa: S608 - ours
-            found.append(pc.max(rows["recorded_at"]).as_py())
+            last = query(handle, f"SELECT max(recorded_at) AS at FROM this WHERE outcome IN ({outcomes})")  # noqa: S608 - ours
+            found.append(last["at"][0].as_py())
     return max(filter(None, found), default=None)
 
 

@@ -13,12 +13,14 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from lakeray.delta.query import query
 from lakeray.errors import RevisionConflict
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import InlineExecutor
 from lakeray.importer.loop import ImportLoop
 from lakeray.observability.progress import Silent
 from lakeray.runtime.bench import utc_now
+from lakeray.runtime.durable.triggers import looks
 from lakeray.runtime.durable.triggers.backfills import (
     BackfillDefinition,
     Backfills,
@@ -344,9 +346,12 @@ def test_what_does_not_happen_in_time_begins_one_run_for_each_absence(world):
     assert len(alarms()) == 2
 
 
-def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path):
+def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path, monkeypatch):
+    answers = []
+    monkeypatch.setattr(looks, "query", lambda *asked: answers.append(query(*asked)) or answers[-1])
     text = arrival(tmp_path).replace("arrival: {source: raw}", "expect: {arrival: raw, within: 1h}")
-    put(tmp_path, "a.json")
+    for name in ("a.json", "b.json"):
+        put(tmp_path, name)
     imported(text)
     world.now = utc_now()
     world.add(text)
@@ -357,3 +362,4 @@ def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path):
     world.passes(minutes=2)
     watches(world).tick()
     assert len(world.own()) == 1
+    assert {answer.num_rows for answer in answers} == {1}, "however long the ledger is"
