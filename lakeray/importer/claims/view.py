@@ -44,7 +44,8 @@ def seen_by_stream(
         yield from rested_difference(listing, ledger)
         return
     parts = [Ledger(part_of(ledger.identity, claim.number)) for claim in claims]
-    left, after = 0, None
+    left = 0
+    after: str | None = None
     for window in rested_difference(listing, ledger):
         if not window.fresh.num_rows:
             yield window
