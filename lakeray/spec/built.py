@@ -26,6 +26,7 @@ def refuse_unbuilt(workflow: Workflow, *, steps: Collection[str] | None = None) 
         for path, what in (
             *_of_step(name, step),
             *_of_parts(name, workflow, step),
+            *_of_sets(name, workflow, step),
             *_of_source(workflow, step),
         ):
             place = workflow.where(*path)
@@ -85,6 +86,21 @@ def _of_parts(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, 
         for other, said in why.items():
             if parts and said:
                 yield ("steps", name, option), f"{option} is not built yet together with {other}"
+
+
+def _of_sets(name: str, workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:
+    """A row that went because the table had its key would be missed once the table's row is taken out again."""
+    if step.import_ is None or step.deduplicate is None or step.deduplicate.within == "batch":
+        return
+    source = workflow.sources[step.import_.from_]
+    taking = {
+        "changed_objects: replace": source.changed_objects == "replace",
+        "deleted_objects: delete": source.deleted_objects == "delete",
+        "compensate: withdraw": step.compensate == "withdraw",
+    }
+    for option in (option for option, said in taking.items() if said):
+        what = f"a look into the table is not built yet together with {option}; within the batch it is"
+        yield ("steps", name, "deduplicate", "within"), what
 
 
 def _of_source(workflow: Workflow, step: Step) -> Iterator[tuple[Loc, str]]:

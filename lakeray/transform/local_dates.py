@@ -11,7 +11,7 @@ import pyarrow.types as pt
 
 from lakeray.spec.formats import pattern_regex, plain_pattern
 from lakeray.transform.delta_types import TIMESTAMP
-from lakeray.transform.moments import to_date
+from lakeray.transform.moments import in_range, to_date
 from lakeray.transform.text_bytes import FixedWidth
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -79,8 +79,7 @@ def _parsed(texts: pa.Array, pattern: str, kind: pa.DataType, zone: str) -> pa.A
     micros, right = _microseconds(found, there)
     if "z" in fields:
         micros = micros - _offsets(fields["z"], right)
-        moments = _array(micros, right).cast(TIMESTAMP)
-        return _typed(moments, kind, zone)
+        return _typed(in_range(_array(micros, right)), kind, zone)
     return _typed(_array(micros, right).cast(pa.timestamp("us")), kind, zone)
 
 
@@ -98,12 +97,14 @@ def _typed(moments: pa.Array, kind: pa.DataType, zone: str) -> pa.Array:
 
 
 def in_zone(moments: pa.Array, zone: str) -> pa.Array:
-    """Naive ``moments`` of a zone as instants; null where the zone's clock skips or repeats them."""
+    """Naive ``moments`` of a zone as instants; null where the zone's clock skips or repeats them, and outside the
+    years 1 to 9999.
+    """
     if zone == "UTC":
         return moments.cast(TIMESTAMP)
     first = pc.assume_timezone(moments, zone, ambiguous="earliest", nonexistent="earliest").cast(pa.int64())
     last = pc.assume_timezone(moments, zone, ambiguous="latest", nonexistent="latest").cast(pa.int64())
-    return pc.if_else(pc.equal(first, last), first, pa.scalar(None, pa.int64())).cast(TIMESTAMP)
+    return in_range(pc.if_else(pc.equal(first, last), first, pa.scalar(None, pa.int64())))
 
 
 def _iso(texts: pa.Array, pattern: str) -> pa.Array | None:

@@ -89,12 +89,12 @@ def _parsed(array: pa.Array) -> tuple[pa.Array, int]:
     sample = array.slice(0, _PEEK)
     likely = _UTC if pc.any(pc.match_substring_regex(sample, _ENDS_IN_ZONE)).as_py() else pa.timestamp("us")
     try:  # a cast that fails for every value costs twenty times one that succeeds
-        return _in_range(array.cast(likely)), 0
+        return in_range(array.cast(likely)), 0
     except pa.ArrowInvalid:
         pass
     sure = _SURE_ZONED if likely.tz else _SURE_NAIVE
     certain = pc.fill_null(sure(array), fill_value=False)
-    values = _in_range(pc.if_else(certain, array, pa.scalar(None, pa.string())).cast(likely))
+    values = in_range(pc.if_else(certain, array, pa.scalar(None, pa.string())).cast(likely))
     doubtful = pc.and_(array.is_valid(), pc.invert(certain))
     if not pc.any(doubtful).as_py():
         return values, 0
@@ -110,7 +110,7 @@ def _salvaged(array: pa.Array) -> tuple[pa.Array, int]:
     nothing = pa.scalar(None, pa.string())
     naive = from_text.salvage(pc.if_else(zoned, nothing, array), pa.timestamp("us"), sure=_SURE_NAIVE, normal=_normal)
     with_zone = from_text.salvage(pc.if_else(zoned, array, nothing), _UTC, sure=_SURE_ZONED, normal=_normal)
-    return _in_range(pc.coalesce(naive.cast(_UTC), with_zone)), lost
+    return in_range(pc.coalesce(naive.cast(_UTC), with_zone)), lost
 
 
 def _without_nanoseconds(array: pa.Array) -> tuple[pa.Array, int]:
@@ -121,7 +121,8 @@ def _without_nanoseconds(array: pa.Array) -> tuple[pa.Array, int]:
     return pc.replace_substring_regex(array, _TOO_FINE, r"\1"), int(lost)
 
 
-def _in_range(values: pa.Array) -> pa.Array:
+def in_range(values: pa.Array) -> pa.Array:
+    """Instants (microseconds, UTC); null where one is outside the years 1 to 9999, which few readers can show."""
     return _between(values.cast(pa.int64()), _FIRST_US, _LAST_US).cast(_UTC)
 
 

@@ -107,8 +107,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def an_append_is_sent_again(self, data: st.DataObject) -> None:
         item, appended = data.draw(st.sampled_from(self.done))
-        if item.run_id in self.events:
-            assert self.writer.append(item) == appended
+        assert self.writer.append(item) == appended
 
     @precondition(lambda self: self.over)
     @rule(data=st.data(), run=st.sampled_from(RUNS))
@@ -150,6 +149,7 @@ class Machine(RuleBasedStateMachine):
         assert self.writer.forget([run]) == 1
         self.ended.discard(run)
         del self.events[run]
+        self.done = [(item, appended) for item, appended in self.done if item.run_id != run]
         self.feed = [item for item in self.feed if item[0] != run]
 
     @rule(limit=st.integers(1, 5))

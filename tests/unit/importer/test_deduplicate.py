@@ -1,11 +1,7 @@
-"""Of rows with one key one stays, the others are counted for their object; the table never shows the marks.
-
-Rows that a batch takes out of the table are no longer there for it, whichever way the keys are compared.
-"""
+"""Of rows with one key one stays, the others are counted for their object; the table never shows the marks."""
 
 from __future__ import annotations
 
-import gzip
 from datetime import timedelta
 
 import pytest
@@ -118,44 +114,3 @@ def test_overwrite_looks_at_the_batch_alone(tmp_path):
     lake.put("b.json", lines(row(1, 3), row(2, 3)))
     lake.run()
     assert sorted(lake.rows("id")) == [1, 2]
-
-
-MIRROR = {"changed_objects": "replace", "deleted_objects": "delete", "deletion_guard": 1.0}
-LOOKS = {
-    "table": {"deduplicate": {"key": ["id"], "within": "table"}},
-    "window": {"deduplicate": {"key": ["id"], "within": {"window": "7d", "column": "at"}}},
-    "unique": {"expect_set": {"one": {"unique": ["id"], "against": "table", "on_violation": "fail"}}},
-}
-
-
-@pytest.mark.parametrize("memory", [2**27, 2**14], ids=["one task", "many shares"])
-@pytest.mark.parametrize("look", LOOKS)
-def test_rows_that_the_batch_takes_out_are_not_there_for_it(tmp_path, look, memory):
-    """An object that changed has most of its keys again; a key of one that is gone comes in another; both stay."""
-    lake = SmallLake(tmp_path, step=LOOKS[look], source={**MIRROR, "schema_hints": {"at": "timestamp"}}, memory=memory)
-    at = NOW.isoformat()
-
-    def rows(first, last, value):
-        return lines(*(row(key, value, at=at) for key in range(first, last)))
-
-    lake.put("a.json", rows(0, 400, "a"))
-    lake.put("b.json", rows(400, 600, "b"))
-    lake.put("c.json", rows(600, 610, "c"))
-    assert balance(lake.run()) == {"read": 610, "written": 610}
-    lake.put("a.json", rows(100, 390, "newer"))
-    (lake.raw / "b.json").unlink()
-    lake.put("d.json", rows(400, 450, "d"))
-    assert balance(lake.run()) == {"read": 340, "written": 340}
-    expected = [*((key, "newer") for key in range(100, 390)), *((key, "d") for key in range(400, 450))]
-    found = sorted((item["id"], item["v"]) for item in lake.rows("id", "v"))
-    assert found == [*expected, *((key, "c") for key in range(600, 610))]
-
-
-def test_rows_of_an_object_that_could_not_be_read_again_are_still_there(tmp_path):
-    lake = SmallLake(tmp_path, step=LOOKS["table"], source={**MIRROR, "compression": "gzip", "max_tries": 5})
-    lake.put("a.json", gzip.compress(lines(row(1, "a"), row(2, "a"))))
-    lake.run()
-    lake.put("a.json", b"no gzip")
-    lake.put("b.json", gzip.compress(lines(row(2, "b"), row(3, "b"))))
-    assert balance(lake.run())["deduplicated"] == 1
-    assert sorted((item["id"], item["v"]) for item in lake.rows("id", "v")) == [(1, "a"), (2, "a"), (3, "b")]

@@ -184,3 +184,30 @@ def test_a_referenced_table_that_is_not_there_is_named(tmp_path):
     lake.put("a.json", lines({"id": 1}))
     with pytest.raises(TransformError, match="no column 'nothing'"):
         lake.run()
+
+
+MIRROR = {"changed_objects": "replace", "deleted_objects": "delete", "deletion_guard": 1.0}
+
+
+@pytest.mark.parametrize("memory", [2**27, 2**14], ids=["one task", "many shares"])
+def test_rows_that_the_batch_takes_out_are_not_there_for_it(tmp_path, memory):
+    """An object that changed has most of its keys again; a key of one that is gone comes in another; both stay."""
+    lake = lake_with(tmp_path, {"unique": ["id"], "against": "table"}, "fail", source=MIRROR, memory=memory)
+
+    def rows(first, last, value):
+        return lines(*({"id": key, "v": value} for key in range(first, last)))
+
+    lake.put("a.json", rows(0, 400, 1))
+    lake.put("b.json", rows(400, 600, 1))
+    lake.put("c.json", rows(600, 610, 1))
+    assert balance(lake.run()) == {"read": 610, "written": 610}
+    lake.put("a.json", rows(100, 390, 2))
+    (lake.raw / "b.json").unlink()
+    lake.put("d.json", rows(400, 450, 3))
+    assert balance(lake.run()) == {"read": 340, "written": 340}
+    expected = [*((key, 2) for key in range(100, 390)), *((key, 3) for key in range(400, 450))]
+    found = sorted((item["id"], item["v"]) for item in lake.rows("id", "v"))
+    assert found == [*expected, *((key, 1) for key in range(600, 610))]
+    lake.put("e.json", rows(609, 611, 4))
+    with pytest.raises(ExpectationFailed, match="rule"):
+        lake.run()

@@ -234,6 +234,19 @@ def test_only_the_steps_that_are_asked_for_must_be_built(contract):
 @pytest.mark.parametrize(
     ("step", "source", "refused"),
     [
+        *(
+            (
+                f"import: {{from: r, into: t}}, deduplicate: {{key: [id], within: {within}}}{more}",
+                source,
+                f"s.deduplicate.within: a look into the table is not built yet together with {source or more[2:]}",
+            )
+            for within in ("table", "{window: 7d, column: at}")
+            for source, more in (
+                ("changed_objects: replace", ""),
+                ("deleted_objects: delete", ""),
+                ("", ", compensate: withdraw"),
+            )
+        ),
         (
             "import: {from: r, into: t, mode: merge, key: [id]}",
             "changed_objects: replace",

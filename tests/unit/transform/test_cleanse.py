@@ -88,6 +88,15 @@ REFUSED = [
     ({"number": {"type": "int8"}}, "300"),
     ({"date": {"formats": ["%d.%m.%Y"]}}, "31.02.2024"),
     ({"date": {"formats": ["%d/%m/%Y", "%m/%d/%Y"]}}, "01/02/2024"),
+    (
+        {"date": {"type": "timestamp", "formats": ["%Y-%m-%d %H:%M:%S"], "timezone": "America/New_York"}},
+        "9999-12-31 23:59:59",
+    ),
+    (
+        {"date": {"type": "timestamp", "formats": ["%Y-%m-%d %H:%M:%S"], "timezone": "Europe/Berlin"}},
+        "0001-01-01 00:00:00",
+    ),
+    ({"date": {"type": "timestamp", "formats": ["%Y-%m-%d %H:%M:%S%z"]}}, "9999-12-31 23:59:59-01:00"),
     ({"unit": {"to": "kg", "from": {"g": 0.001}}}, "3"),
     ({"unit": {"to": "kg", "from": {"g": 0.001}}}, "3 G"),
     ({"boolean": {}}, "maybe"),
