@@ -96,9 +96,11 @@ class ImportLoop:
                 continue
             return
 
-    def recall(self) -> None:
-        """Count what the run imported before this process: called once, before anything else. Raises RecordLost."""
-        for done in earlier_batches(self.context):
+    def recall(self, owner: str | None = None) -> None:
+        """Count what the run imported before this process, under claims of ``owner`` too: called once, before anything
+        else. Raises RecordLost.
+        """
+        for done in earlier_batches(self.context, owner):
             self.tally.batch(done, earlier=True)
 
     def reprocess(self, choice: Choice) -> None:

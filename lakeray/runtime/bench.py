@@ -60,10 +60,11 @@ class Bench:
         """The import of a step, made when it is first asked for. Raises ConfigError for a secret that is missing."""
         return self.loops.get(name) or self.begin(name, self.stop)
 
-    def begin(self, name: str, stop: threading.Event, *, resumed: bool = False) -> ImportLoop:
+    def begin(self, name: str, stop: threading.Event, *, resumed: bool = False, part: Wish | None = None) -> ImportLoop:
         """The import of a step as a further attempt has it, which ``stop`` stops; what was counted before stays.
 
-        ``resumed``: another process may have imported some of it, which counts too. Raises RecordLost.
+        ``resumed``: another process may have imported some of it, or of the ``part``, which counts too. Raises
+        RecordLost.
         """
         before = self.loops.get(name)
         context = self._context(name, stop)
@@ -79,7 +80,7 @@ class Bench:
                 for table in (context.plan.into, *context.step.unnest)
             }
             if resumed:
-                loop.recall()
+                loop.recall(part.owner if part is not None else None)
         self.loops[name] = loop
         return loop
 

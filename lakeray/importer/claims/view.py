@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakeray.errors import ObjectNotFound
 from lakeray.importer.claims.claim import Claim, active, part_of
 from lakeray.importer.discovery.difference import Window, rested_difference
 from lakeray.importer.discovery.source import Listing
-from lakeray.importer.identity import ImportId
 from lakeray.importer.provenance.gone import LOADS
 from lakeray.importer.recording.ledger import Ledger
 
@@ -45,10 +43,17 @@ def seen_by_stream(
     if not claims or ledger is None:
         yield from rested_difference(listing, ledger)
         return
+    parts = [Ledger(part_of(ledger.identity, claim.number)) for claim in claims]
     left = 0
-    theirs = _uris(ledger.identity, claims)
+    after: str | None = None
     for window in rested_difference(listing, ledger):
-        claimed = pc.is_in(window.fresh["uri"].combine_chunks(), value_set=theirs)
+        if not window.fresh.num_rows:
+            yield window
+            continue
+        uris = window.fresh["uri"].combine_chunks()
+        up_to = uris[-1].as_py()
+        claimed = pc.is_in(uris, value_set=_uris(parts, after=after, up_to=up_to))
+        after = up_to
         for claim in claims:
             claimed = pc.or_(claimed, claim.range.mask(window.fresh, listing.source))
         mine = _only(window, window.fresh.filter(pc.invert(claimed)))
@@ -75,13 +80,9 @@ def _only(window: Window, fresh: pa.Table) -> Window:
     return replace(window, fresh=fresh, changed=pc.sum(fresh["changed"]).as_py() or 0)
 
 
-def _uris(identity: ImportId, claims: list[Claim]) -> pa.Array:
-    """What was imported under claims so far: another version of it is no business of the stream yet."""
-    found = []
-    for claim in claims:
-        try:
-            rows = Ledger(part_of(identity, claim.number)).scan(after=None, up_to=None, columns=("uri",))
-        except ObjectNotFound:
-            continue
-        found.extend(rows["uri"].to_pylist())
-    return pa.array(found, pa.string())
+def _uris(parts: list[Ledger], *, after: str | None, up_to: str) -> pa.Array:
+    """Of the uris in ``(after, up_to]`` those imported under claims so far: another version of such an object is no
+    business of the stream yet.
+    """
+    found = [part.scan(after=after, up_to=up_to, columns=("uri",)) for part in parts]
+    return pa.concat_tables(found)["uri"].combine_chunks()

@@ -82,7 +82,8 @@ class LedgerOf:
     def abandon(self) -> int:
         """Close the batch that was planned and not finished, with nothing in it; its number.
 
-        Its objects are recorded as skipped; ``reset`` brings them back. Raises ImportFailed when no batch is open.
+        Its objects are recorded as skipped; ``reset`` brings them back. Raises ImportFailed when no batch is open, or
+        the one that is has a claim to say something of.
         """
         handle = self._handle()
         for _ in record_committed(self._context, handle):
@@ -94,6 +95,13 @@ class LedgerOf:
                 "no batch is open: there is nothing to abandon",
                 uri=self._context.table.uri,
                 hint="see `lakeray ledger show`",
+            )
+        if manifest.claims:
+            said = "begins" if "claim" in manifest.claims else "ends"
+            raise ImportFailed(
+                f"batch {manifest.batch} {said} a claim on a part of the source: it has no objects to abandon",
+                uri=self._context.table.uri,
+                hint="the next run finishes it; `lakeray ledger claims --end` gives up a claim that has begun",
             )
         again = f"`lakeray ledger reset --batch {manifest.batch}` has its objects imported"
         reason = f"batch {manifest.batch} was abandoned; {again}"

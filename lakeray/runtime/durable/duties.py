@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lakeray.errors import LakerayError
 from lakeray.state import EventStore
@@ -24,7 +24,9 @@ class Duty(Protocol):
 
     - ``tick`` may be called by several processes at once, by any of them at any time, and be killed in the middle: what
       it does is decided by the store (compare-and-set of a register, ids derived from the cause), never by who ticks.
-    - It returns soon (a few seconds), so that others get their turn, and asks for the time through a clock of its own.
+    - It returns soon (a few seconds), as a process that ends waits for it. It asks for the time through a clock of its
+      own.
+    - Others are ticked at the same time, in threads of theirs: none knows of another.
     - What it raises is logged, and it is asked again ``every_s`` later.
     """
 
@@ -43,42 +45,61 @@ class Duty(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A duty that has work done in threads of its own."""
+
+    def close(self) -> None:
+        """Begin no more, and wait for what uses the store, which is closed next."""
+        ...
+
+
 DutiesOf = Callable[[EventStore, Callable[[], datetime]], Sequence[Duty]]
 """Makes duties over a store with a clock: `lakeray up` has a list of these (``runtime/up.py``)."""
 
 
 class Duties:
-    """Ticks duties, in a thread of its own, until it is closed. A duty is first looked at at once."""
+    """Ticks duties, each in a thread of its own, until it is closed. A duty is first looked at at once."""
 
     def __init__(self, duties: Sequence[Duty], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._due = dict.fromkeys(range(len(duties)), monotonic())
         self._duties = list(duties)
         self._monotonic = monotonic
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lakeray-duties", daemon=True)
+        self._threads: list[threading.Thread] = []
 
     def open(self) -> None:
         """Begin."""
-        self._thread.start()
+        for index, duty in enumerate(self._duties):
+            thread = threading.Thread(target=self._run, args=(index,), name=f"lakeray-{duty.name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
-        """Finish the look that is under way, then no more."""
+        """Finish the looks that are under way and what they have begun, then no more."""
         self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        for duty in self._duties:
+            if isinstance(duty, Closing):
+                duty.close()
 
-    def look(self) -> float:
-        """Tick every duty that is due; seconds until the next one is."""
-        for index, duty in enumerate(self._duties):
-            now = self._monotonic()
-            if now >= self._due[index]:
-                self._due[index] = now + duty.every_s
-                _tick(duty)
-        return max(0.0, min(self._due.values()) - self._monotonic()) if self._due else 1.0
+    def look(self) -> None:
+        """Tick every duty that is due, one after the other."""
+        for index in range(len(self._duties)):
+            self._look(index)
 
-    def _run(self) -> None:
+    def _look(self, index: int) -> float:
+        """Tick a duty if it is due; seconds until it is."""
+        duty, now = self._duties[index], self._monotonic()
+        if now >= self._due[index]:
+            self._due[index] = now + duty.every_s
+            _tick(duty)
+        return max(0.0, self._due[index] - self._monotonic())
+
+    def _run(self, index: int) -> None:
         while not self._over.is_set():
-            self._over.wait(self.look())
+            self._over.wait(self._look(index))
 
 
 def _tick(duty: Duty) -> None:

@@ -138,8 +138,9 @@ class LocalWorkers:
     def _imported(self, job: Job, work: t.RunAttempt, stop: threading.Event) -> Any:
         with self.beats.of(work.step, job, self.clock):
             try:
-                self.bench.begin(work.step, stop, resumed=work.begun or work.attempt > 1)
-                self.bench.import_once(work.step, part=part_of_run(job.state.arguments))
+                part = part_of_run(job.state.arguments)
+                self.bench.begin(work.step, stop, resumed=work.begun or work.attempt > 1, part=part)
+                self.bench.import_once(work.step, part=part)
             except LakerayError:
                 raise
             except Exception as error:

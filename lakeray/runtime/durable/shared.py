@@ -139,6 +139,7 @@ _SAID: dict[type[e.Event], str] = {
     e.CompensationSucceeded: "was undone",
     e.RunPaused: "is paused",
     e.RunResumed: "goes on",
+    e.RunTerminated: "terminated",
 }
 
 

@@ -12,6 +12,7 @@ from lakeray.importer.claims.claim import active
 from lakeray.importer.claims.ranges import Range
 from lakeray.importer.claims.take import Wish, import_part
 from lakeray.importer.loop import ImportLoop
+from lakeray.importer.recording.summary import ImportSummary
 from tests.unit.importer.small_lake import SmallLake, lines
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
@@ -38,10 +39,12 @@ def of(day: str, *, days: int = 1) -> Range:
     return Range(start=start, end=start + timedelta(days=days), by=("day",))
 
 
-def part(lake: SmallLake, day: str, owner: str = "backfill 1") -> None:
-    """Import a day beside the stream, to its end."""
-    context = replace(lake.context(), run_id=owner)
-    import_part(ImportLoop(context), Wish(owner=owner, range=of(day)))
+def part(lake: SmallLake, day: str, owner: str = "backfill 1") -> ImportSummary:
+    """Import a day beside the stream, to its end; what the owner's run has imported so far counts."""
+    loop = ImportLoop(replace(lake.context(), run_id=owner))
+    loop.recall(owner)
+    import_part(loop, Wish(owner=owner, range=of(day)))
+    return loop.tally.summary()
 
 
 def expected(lake: SmallLake) -> Counter[str]:

@@ -21,11 +21,13 @@ from lakeray.importer.claims.claim import active
 from lakeray.importer.claims.ranges import Range, moment
 from lakeray.importer.claims.take import ClaimHeld, Wish, free_claims, give_up, import_part, withdraw_part
 from lakeray.importer.claims.view import seen_by_stream
+from lakeray.importer.discovery import difference
 from lakeray.importer.discovery.look import plan
 from lakeray.importer.discovery.source import open_listing
 from lakeray.importer.loop import ClaimOver, ImportLoop
 from lakeray.importer.quarantine.reprocess import Choice
 from lakeray.importer.recording.amend import LedgerOf
+from lakeray.importer.recording.ledger import Ledger
 from tests.commands import Started
 from tests.sample_lake import finished
 from tests.unit.importer import parts_world as world
@@ -165,6 +167,17 @@ def test_what_is_given_up_in_the_middle_is_the_streams(tmp_path, point):
     assert world.found(lake) == world.expected(lake)
 
 
+@pytest.mark.parametrize(("point", "said"), [("after_manifest=kill:1", "begins"), ("after_manifest=kill:4", "ends")])
+def test_the_begin_and_the_end_of_a_claim_cannot_be_abandoned(tmp_path, point, said):
+    lake = world.lake_in(tmp_path)
+    world.fill(lake)
+    assert drive(tmp_path, "part", LAKERAY_FAILPOINTS=point) == -9
+    before = world.claims(lake)
+    with pytest.raises(ImportFailed, match=f"{said} a claim"):
+        LedgerOf(lake.context()).abandon()
+    assert world.claims(lake) == before, "and nothing has become of it"
+
+
 def test_what_a_part_has_imported_can_be_taken_out_while_it_is_claimed(tmp_path):
     lake = world.lake_in(tmp_path)
     lake.table = {"provenance": True}
@@ -270,6 +283,33 @@ def test_a_plan_leaves_claimed_objects_out(lake):
     assert sum(window.fresh.num_rows for window in seen_by_stream(listing, ledger)) == 6
 
 
+def test_another_version_of_what_a_part_has_imported_waits_for_its_end(lake, monkeypatch):
+    """Also where the claim would not have it, its time being another; the part's ledger is read a window at a time."""
+    day = Range(start=_day(1), end=_day(2))
+    objects = sorted(lake.raw.rglob("*.json"))
+    for path in objects:
+        os.utime(path, (86_400, 86_400))
+    with suppress(ZeroDivisionError):
+        import_part(_Hands(ImportLoop(lake.context())), Wish(owner="b", range=day))
+    for path in objects:
+        os.utime(path, (86_400 * 5, 86_400 * 5))
+    whole, scanned = Ledger.scan, []
+
+    def scan(ledger, **asked):
+        if ledger.identity.step == "ingest.1":
+            scanned.append((asked["after"], asked["up_to"]))
+        return whole(ledger, **asked)
+
+    monkeypatch.setattr(Ledger, "scan", scan)
+    monkeypatch.setattr(difference, "WINDOW_ROWS", 1)
+    listing = open_listing(lake.context().source, now=lake.context().now)
+    pages = [page.slice(row, 1) for page in listing.pages() for row in range(page.num_rows)]
+    listing = replace(listing, list_pages=lambda _: iter(pages))
+    assert sum(window.fresh.num_rows for window in seen_by_stream(listing, lake.ledger())) == 0
+    uris = [str(path) for path in objects]
+    assert scanned == list(zip([None, *uris], uris, strict=False))
+
+
 @pytest.mark.parametrize("mode", ["merge", "overwrite", "scd2"])
 def test_modes_that_need_the_streams_order_are_refused(tmp_path, mode):
     changes = {"key": ["id"], "sequence": "at"} if mode != "overwrite" else {}
@@ -281,6 +321,26 @@ def test_modes_that_need_the_streams_order_are_refused(tmp_path, mode):
 def drive(folder, what, **env):
     started = Started([what], partial(world.drive, str(folder), what), {**os.environ, **env}, folder)
     return finished(started, within_s=60).returncode
+
+
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        ("after_claim", 1),
+        *(("after_commit", count) for count in (2, 3, 4)),
+        ("after_ledger_commit", 3),
+        ("after_manifest", 4),
+        *((f"{point}_claim_folded", 1) for point in ("before", "after")),
+        ("after_claim_gone", 1),
+    ],
+)
+def test_numbers_of_a_part_survive_a_kill(tmp_path, point, count):
+    lake = world.lake_in(tmp_path)
+    world.fill(lake)
+    assert drive(tmp_path, "part", LAKERAY_FAILPOINTS=f"{point}=kill:{count}") == -9
+    for _ in range(2):
+        summary = world.part(lake, world.DAYS[1])
+        assert (summary.objects, summary.rows.written, summary.batch_count) == ({"loaded": 3}, 6, 2)
 
 
 LATER = ("after_manifest", "commit_reply", "after_commit", "before_ledger_commit")

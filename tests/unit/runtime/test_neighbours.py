@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lakeray.runtime.durable.shared import Neighbours
+from lakeray.runtime.durable.shared import Neighbours, said_of
 from lakeray.state.sqlite.store import SqliteStore
+from lakeray.workflow.events import RunTerminated
 
 TTL_S = 9.0
 
@@ -98,3 +99,8 @@ def test_signs_of_life_keep_them(pair: list[Neighbours], clock: Clock) -> None:
 def test_two_of_one_number_do_not_stand_in_each_others_way(store: SqliteStore, clock: Clock) -> None:
     twins = [neighbours(store, clock, owner, 0, 1) for owner in "ab"]
     assert [each.open_to_me(set()) for each in twins] == [[0, 1, 2, 3]] * 2
+
+
+def test_people_hear_of_the_end_of_a_run_that_is_terminated() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert said_of(RunTerminated(at=at, principal="ann", reason="enough")) == "terminated"

@@ -16,6 +16,7 @@ import msgspec
 from lakeray.errors import RevisionConflict
 from lakeray.failpoints import failpoint
 from lakeray.runtime.durable.parts import arguments_of
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.begin import begin, tell
 from lakeray.runtime.durable.triggers.registers import Registers
 from lakeray.state import EventStore
@@ -81,8 +82,12 @@ class Backfills:
 
     def tick(self) -> None:
         """Look at every backfill once."""
-        for backfill_id in [self._only] if self._only is not None else self._kept.names():
-            self._look(backfill_id)
+        if self._only is not None:
+            self._look(self._only)
+            return
+        for backfill_id in self._kept.names():
+            with apart(f"the backfill {backfill_id}"):
+                self._look(backfill_id)
 
     def _look(self, backfill_id: str) -> None:
         before, revision = self._kept.read(backfill_id)

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 _PAGE = 1_000
 _PAGES = 20
 _CHAIN = ","
+_ENDS = ("RunEnded", "RunTerminated")
+"""A run that is terminated says no more: its steps are not waited for."""
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +72,7 @@ class Ends:
             self._to(shard, 0)
             return True
         for event in events:
-            if event.type == "RunEnded":
+            if event.type in _ENDS:
                 self._ended(event, listening)
         if events:
             failpoint("after_ends_told")

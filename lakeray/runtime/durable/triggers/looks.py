@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-import pyarrow.compute as pc
-
 from lakeray.delta.log import changes_data
 from lakeray.delta.query import query
 from lakeray.delta.table import open_table
@@ -65,6 +63,10 @@ class Looks(Protocol):
         """The table's version, with what happened behind version ``after``."""
         ...
 
+    def close(self) -> None:
+        """Begin no further looks. Those under way know nothing of the store: nobody waits for them."""
+        ...
+
 
 class Beside:
     """Keeps the contract of ``Looks`` in the threads of ``pool``. A look that fails is said and taken again."""
@@ -84,6 +86,10 @@ class Beside:
     def table(self, key: str, uri: str, *, after: int | None) -> Seen | None:
         """See ``Looks``."""
         return self._answer(key, lambda: look_at_table(uri, after=after))
+
+    def close(self) -> None:
+        """See ``Looks``."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, key: str, look: Callable[[], T]) -> T | None:
         future = self._under_way.get(key)
@@ -137,8 +143,8 @@ def newest_import(workflow: Workflow, source: str) -> datetime | None:
         ledger = _ledger(context)
         handle = ledger.open() if ledger is not None else None
         if handle is not None:
-            rows = query(handle, f"SELECT recorded_at FROM this WHERE outcome IN ({outcomes})")  # noqa: S608 - ours
-            found.append(pc.max(rows["recorded_at"]).as_py())
+            last = query(handle, f"SELECT max(recorded_at) AS at FROM this WHERE outcome IN ({outcomes})")  # noqa: S608 - ours
+            found.append(last["at"][0].as_py())
     return max(filter(None, found), default=None)
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from lakeray.errors import RevisionConflict
 from lakeray.objects import SourcePattern
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.registers import Registers
 from lakeray.spec.model import Workflow
 from lakeray.spec.triggers import Arrival
@@ -64,8 +65,9 @@ class News:
         """The next ones to be heard."""
         found: list[Notice] = []
         for name in self._kept.names()[:_AT_ONCE]:
-            document, self._read[name] = self._kept.read(name)
-            found.extend(document.notices if document is not None else ())
+            with apart(f"the notices {name}"):
+                document, self._read[name] = self._kept.read(name)
+                found.extend(document.notices if document is not None else ())
         return found
 
     def heard(self, notices: Sequence[Notice]) -> None:

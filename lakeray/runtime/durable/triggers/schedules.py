@@ -15,6 +15,7 @@ import msgspec
 
 from lakeray.errors import RevisionConflict
 from lakeray.failpoints import failpoint
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.begin import carry_out, ended_runs
 from lakeray.runtime.durable.triggers.kept import FORMAT, KeptSchedule, Said, saying, sentences
 from lakeray.runtime.durable.triggers.registered import SCHEDULE, Files, Registered
@@ -56,7 +57,8 @@ class Schedules:
             self._files.append(Files(self.store))
         for file, workflow in self._files[0].all():
             if workflow.schedule is not None:
-                self._look(file, workflow.schedule)
+                with apart(f"the schedule of {file.name}"):
+                    self._look(file, workflow.schedule)
 
     def _look(self, file: Registered, schedule: Schedule) -> None:
         registers, now = kept_schedules(self.store), self.clock()

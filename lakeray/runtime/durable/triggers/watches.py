@@ -14,6 +14,7 @@ import msgspec
 
 from lakeray.errors import RevisionConflict
 from lakeray.failpoints import failpoint
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.begin import carry_out, ended_runs
 from lakeray.runtime.durable.triggers.kept import FORMAT, KeptTrigger, saying, sentences
 from lakeray.runtime.durable.triggers.looks import Looks
@@ -92,11 +93,19 @@ class Watches:
         """Look at every trigger once."""
         news = News(self._store)
         notices = news.waiting()
+        told = True
         for each in watched(self._files):
-            self._look(each, notices)
-        news.heard(notices)  # only now: a trigger that was not told would not hear of them again
+            with apart(f"the trigger {each.key}"):  # one that cannot be read finds by looking what it was not told
+                told &= self._look(each, notices)
+        if told:  # a trigger that was not told would not hear of them again
+            news.heard(notices)
 
-    def _look(self, watch: Watched, notices: Sequence[Notice]) -> None:
+    def close(self) -> None:
+        """Begin no further looks."""
+        self._looks.close()
+
+    def _look(self, watch: Watched, notices: Sequence[Notice]) -> bool:
+        """Whether the trigger was told: not where somebody else was faster."""
         now = self._clock()
         before, revision = self._kept.read(watch.key)
         kept = watching(watch.trigger, watch.file.since[watch.name], before)
@@ -117,9 +126,10 @@ class Watches:
             try:
                 self._kept.put(watch.key, after, expected=revision)
             except RevisionConflict:
-                return
+                return False
             failpoint("after_fire_kept")
         carry_out(self._store, watch.file, state.lane, trigger=watch.trigger.kind, now=now)
+        return True
 
     def _sensed(
         self, watch: Watched, state: pure.TriggerState, notices: Sequence[Notice], now: datetime

@@ -28,6 +28,7 @@ import msgspec
 from lakeray.errors import ConfigError, LakerayError, RevisionConflict
 from lakeray.failpoints import failpoint
 from lakeray.runtime.durable.notices import TOPIC, Notification
+from lakeray.runtime.durable.triggers.apart import apart
 from lakeray.runtime.durable.triggers.telling import KeptNotification, kept, pending, undelivered
 from lakeray.security.secrets import resolve
 from lakeray.state import EventStore
@@ -182,9 +183,14 @@ class Webhooks:
                 if message.topic == TOPIC:
                     self._begin(_OfRun(self._store, shard, kept(message)), now)
         for name in self._pending.names():
-            notification, revision = self._pending.read(name)
-            if notification is not None and notification.due_at <= now:
-                self._begin(_BesideRuns(self._store, name, notification, revision), now)
+            with apart(f"the notification {name}"):
+                notification, revision = self._pending.read(name)
+                if notification is not None and notification.due_at <= now:
+                    self._begin(_BesideRuns(self._store, name, notification, revision), now)
+
+    def close(self) -> None:
+        """Wait for those that are handed over just now; others stay due."""
+        self._pool.shutdown(cancel_futures=True)
 
     def _begin(self, place: _OfRun | _BesideRuns, now: datetime) -> None:
         message_id = place.kept.message_id

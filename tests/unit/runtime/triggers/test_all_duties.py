@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lakeray.config import Settings
 from lakeray.runtime.cluster import Cluster
 from lakeray.runtime.durable.duties import Duties
@@ -44,4 +46,13 @@ def test_from_a_file_to_the_end_of_its_run(world):
         [run] = eventually(lambda: [head for head in world.store.runs().runs if head.ended_at], 20)
     finally:
         owner.close()
+        ticking.close()
     assert (run.state, run.labels["fire"]) == ("succeeded", "schedule/2024-05-01T12:02:00+00:00")
+
+
+def test_closed_they_have_nothing_more_done_in_threads_of_theirs(world):
+    each = {duty.name: duty for duty in duties(world.store, world.clock)}
+    Duties(list(each.values())).close()
+    for pool in (each["webhooks"]._pool, each["triggers"]._looks._pool):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            pool.submit(print)

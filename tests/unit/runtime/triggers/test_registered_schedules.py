@@ -125,6 +125,18 @@ def test_a_file_that_cannot_be_read_leaves_the_others_alone(world, data, caplog)
     assert "a/a cannot be read" in caplog.text
 
 
+def test_a_register_of_a_later_format_leaves_the_others_alone(world, caplog):
+    for name in ("a", "w"):
+        world.add(EVERY_FIVE.replace("workflow: w", f"workflow: {name}") % "allow_all")
+    later = b'{"state":{"cursor":"2024-05-01T12:00:00Z"},"format":99}'
+    world.store.put("triggers/schedule/default/a", later, expected=0)
+    world.passes(minutes=5)
+    schedules(world).tick()
+    assert [head.workflow for head in world.own()] == ["w"]
+    assert "default/a is left out" in caplog.text
+    assert "format 99" in caplog.text
+
+
 def test_what_is_removed_begins_no_more(world):
     file = world.add(EVERY_FIVE % "allow_all")
     assert list(file.since) == [SCHEDULE]

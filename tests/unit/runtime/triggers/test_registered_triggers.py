@@ -7,16 +7,27 @@ a queue was read and before its messages are deleted.
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from lakeray.delta.query import query
+from lakeray.errors import RevisionConflict
 from lakeray.importer.context import ImportContext
 from lakeray.importer.executor import InlineExecutor
 from lakeray.importer.loop import ImportLoop
 from lakeray.observability.progress import Silent
 from lakeray.runtime.bench import utc_now
+from lakeray.runtime.durable.triggers import looks
+from lakeray.runtime.durable.triggers.backfills import (
+    BackfillDefinition,
+    Backfills,
+    KeptBackfill,
+    definitions,
+    kept_backfills,
+)
 from lakeray.runtime.durable.triggers.ends import Ends
 from lakeray.runtime.durable.triggers.looks import Beside
 from lakeray.runtime.durable.triggers.news import News
@@ -24,6 +35,8 @@ from lakeray.runtime.durable.triggers.posting import post
 from lakeray.runtime.durable.triggers.queues import Queues
 from lakeray.runtime.durable.triggers.watches import Watches, kept_triggers
 from lakeray.spec.load import load_workflow
+from lakeray.workflow import commands as c
+from lakeray.workflow.backfill import Plan, planned
 from tests.unit.runtime.triggers.store_world import STEP, AtOnce, dying_at
 
 
@@ -108,6 +121,47 @@ def test_a_posted_notification_is_heard_before_the_next_look(world, tmp_path):
     world.passes(hours=2)
     watches(world).tick()
     assert len(world.own()) == 2, "a notification that got lost is made up for"
+
+
+def test_a_trigger_that_another_process_changed_meanwhile_is_told_again(world, tmp_path, monkeypatch):
+    text = arrival(tmp_path, ", posted: true, reconcile: 1h")
+    put(tmp_path, "a.json")
+    imported(text)
+    world.add(text)
+    watch = watches(world)
+    watch.tick()
+    post(world.store, put(tmp_path, "b.json"), world.now)
+    with monkeypatch.context() as faster:
+        faster.setattr(watch._kept, "put", Mock(side_effect=RevisionConflict("changed")))
+        watch.tick()
+    assert world.own() == []
+    watch.tick()
+    assert len(world.own()) == 1
+    assert News(world.store).waiting() == []
+
+
+def test_registers_that_this_version_cannot_read_leave_the_others_alone(world, tmp_path, caplog):
+    text = arrival(tmp_path, ", posted: true")
+    put(tmp_path, "a.json")
+    world.add(text)
+    world.add(text.replace("workflow: w", "workflow: a"))
+    for unreadable in ("watch/default/a/came", "news/0"):
+        world.store.put(f"triggers/{unreadable}", b"{}", expected=0)
+    post(world.store, str(tmp_path / "raw" / "a.json"), world.now)
+    watches(world).tick()
+    assert [head.workflow for head in world.own()] == ["w"]
+    assert "the trigger default/a/came is left out" in caplog.text
+    assert world.store.keys("triggers/news/") == ["triggers/news/0"]
+
+
+def test_a_backfill_that_this_version_cannot_read_leaves_the_others_alone(world):
+    begun = planned(Plan(backfill_id="backfill-b", workflow="w", values=("eu",)), world.now)
+    kept_backfills(world.store).put("b", KeptBackfill(backfill=begun, tenant="default", principal="ann"), expected=0)
+    file = world.add(f'workflow: w\nschedule: {{cron: "0 0 1 1 *"}}\n{STEP}')
+    definitions(world.store).put("backfill-b", BackfillDefinition(definition=file.definition), expected=0)
+    world.store.put("backfills/state/a", b"{}", expected=0)
+    Backfills(world.store, world.clock).tick()
+    assert len(world.own()) == 1
 
 
 class FakeQueue:
@@ -236,6 +290,18 @@ def test_the_end_of_a_run_begins_another_one(world, monkeypatch):
     assert [world.arguments(head.run_id)["fire"]["run"] for head in begun] == [late]
 
 
+def test_a_terminated_run_is_an_end_too(world):
+    up = world.add(UP)
+    world.add(DOWN.replace("run_end: up", "run_end: {workflow: up, states: [terminated]}"))
+    world.passes(minutes=1)
+    run_id = begun_by_hand(world, up, "one")
+    world.tell(run_id, c.TerminateRun(at=world.now))
+    Ends(world.store, world.clock).tick()
+    watches(world).tick()
+    begun = [head for head in world.own() if head.workflow == "down"]
+    assert [world.arguments(head.run_id)["fire"]["run"] for head in begun] == [run_id]
+
+
 def test_runs_that_begin_one_another_in_a_circle_stop(world):
     up = world.add(f"workflow: up\ntriggers: {{after: {{run_end: down}}}}\n{STEP}")
     world.add(DOWN)
@@ -280,9 +346,12 @@ def test_what_does_not_happen_in_time_begins_one_run_for_each_absence(world):
     assert len(alarms()) == 2
 
 
-def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path):
+def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path, monkeypatch):
+    answers = []
+    monkeypatch.setattr(looks, "query", lambda *asked: answers.append(query(*asked)) or answers[-1])
     text = arrival(tmp_path).replace("arrival: {source: raw}", "expect: {arrival: raw, within: 1h}")
-    put(tmp_path, "a.json")
+    for name in ("a.json", "b.json"):
+        put(tmp_path, name)
     imported(text)
     world.now = utc_now()
     world.add(text)
@@ -293,3 +362,4 @@ def test_objects_that_do_not_come_in_time_are_missed(world, tmp_path):
     world.passes(minutes=2)
     watches(world).tick()
     assert len(world.own()) == 1
+    assert {answer.num_rows for answer in answers} == {1}, "however long the ledger is"
