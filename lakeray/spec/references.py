@@ -70,6 +70,7 @@ _SECTIONS = frozenset(
 class _Graph:
     def __init__(self, data: dict[str, object]) -> None:
         self.steps = _mapping(data.get("steps"))
+        self.pools = _mapping(data.get("pools"))
         self.names = {
             kind: list(_mapping(data.get(kind))) for kind in ("sources", "tables", "targets", "steps", "pools")
         }
@@ -111,7 +112,7 @@ class _Graph:
                 of: Loc = (*here, "mask", column, "encrypt", "keys_of")
                 yield from self._known(of, shared.partition(".")[0], "tables")
         yield from self._known((*here, "maintain", "table"), _get(step, "maintain", "table"), "tables")
-        yield from self._known((*here, "queue", "pool"), _get(step, "queue", "pool"), "pools")
+        yield from self._queue((*here, "queue"), _get(step, "queue"))
         yield from self._known((*here, "deliver", "from"), _get(step, "deliver", "from"), "tables")
         for rule, said in _mapping(_get(step, "expect_set")).items():
             reference = _get(said, "references", "to")
@@ -120,6 +121,13 @@ class _Graph:
                 yield from self._known(loc, reference.partition(".")[0], "tables")
         for index, target in enumerate(_list(_get(step, "deliver", "to"))):
             yield from self._known((*here, "deliver", "to", index), target, "targets")
+
+    def _queue(self, here: Loc, queue: object) -> Iterator[Complaint]:
+        pool, slots = _get(queue, "pool"), _get(queue, "slots")
+        yield from self._known((*here, "pool"), pool, "pools")
+        size = self.pools.get(pool) if isinstance(pool, str) else None
+        if isinstance(size, int) and isinstance(slots, int) and slots > size:
+            yield (*here, "slots"), WrongValue(f"expected at most the {size} of the pool {pool}", found=str(slots))
 
     def checks(self, name: str, step: object) -> Iterator[Complaint]:
         for index, check in enumerate(_list(_get(step, "validate"))):

@@ -92,7 +92,8 @@ BEYOND_A_SCHEMA = {
     "group that there is not", "unit that is none", "factor of nothing", "true and false",
     "bounds upside down", "shares beyond one",
     # what a step holds, needs and waits for
-    "queue for nothing", "limit without a key", "unknown pool", "slots of nothing", "precondition over a later step",
+    "queue for nothing", "limit without a key", "unknown pool", "slots of nothing",
+    "more slots than there are", "precondition over a later step",
     "postcondition over a later step", "person in a precondition", "person in a postcondition",
     "gate that holds slots", "wait that is undone", "instant that is none", "timeout of time", "chunks of a workflow",
     # gates and triggers
