@@ -24,7 +24,7 @@ demo: $(STAMP) ## Generate a sample lake, import it, import what is new, show th
 	@$(BIN)/lakeray demo
 
 .PHONY: test
-test: $(STAMP) servers ## Every server the tests need, then the tests (15 to 25 minutes on two cores)
+test: $(STAMP) servers ## Every server the tests need, then the tests (about half an hour on two cores)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 ##@ Before a change lands

@@ -1,4 +1,4 @@
-"""Texts looked at as the bytes they are: what a regular expression says of ten million texts, in a tenth of its time.
+"""Texts looked at as the bytes they are: what a regular expression says of them, sooner.
 
 Everything here is about the shape of single texts, so that a value gets the same answer whatever stands beside it.
 """

@@ -141,7 +141,7 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """The decompressor of ISA-L, nearly three times as fast as zlib's, with the interface of the others."""
+    """The decompressor of ISA-L, which is faster than zlib's, with the interface of the others."""
 
     def __init__(self) -> None:
         self._inner = isal_zlib.decompressobj(31)
